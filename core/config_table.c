@@ -1,0 +1,308 @@
+/*
+ * config_table - every section, key, type, range and default of proxy.ini (contract:
+ * core/config_table.h).
+ *
+ * A new key is one row here, one field in core/config.h and one line in proxy.ini. Words that the
+ * contract names for later versions are listed too: they are refused by name, not as unknown.
+ */
+#include "core/config_table.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+_Static_assert(sizeof(enum config_io) == sizeof(int), "words are stored as int");
+
+enum {
+    SECOND = 1000,
+    MINUTE = 60 * SECOND,
+    HOUR = 60 * MINUTE,
+    DAY = 24 * HOUR,
+    COUNT_MAX = 1000000000,
+};
+
+static const struct {
+    const char *name;
+    bool is_named;
+} SECTIONS[SECTION_COUNT] = {
+    [SECTION_PROXY] = {"proxy", false},      [SECTION_LISTEN] = {"listen", true},
+    [SECTION_UPSTREAM] = {"upstream", true}, [SECTION_VERIFY] = {"verify", false},
+    [SECTION_LIMITS] = {"limits", false},    [SECTION_LOG] = {"log", false},
+};
+
+#define WORDS(name, ...) static const struct config_word name[] = {__VA_ARGS__, {NULL, 0}}
+
+WORDS(IO_WORDS, {"auto", IO_AUTO}, {"io_uring", IO_URING}, {"epoll", IO_EPOLL});
+WORDS(MODE_WORDS, {"gateway", LISTEN_GATEWAY}, {"transparent", WORD_LATER});
+WORDS(LISTEN_TLS_WORDS, {"off", 0}, {"starttls", WORD_LATER}, {"required", WORD_LATER},
+      {"implicit", WORD_LATER});
+WORDS(BALANCE_WORDS, {"round_robin", 0}, {"least_conn", WORD_LATER}, {"hash", WORD_LATER});
+WORDS(CONTACT_WORDS, {"rcpt", CONTACT_RCPT}, {"mail", CONTACT_MAIL}, {"connect", CONTACT_CONNECT});
+WORDS(CLIENT_INFO_WORDS, {"none", 0}, {"xforward", WORD_LATER}, {"xclient", WORD_LATER},
+      {"proxy_v1", WORD_LATER}, {"proxy_v2", WORD_LATER});
+WORDS(UPSTREAM_TLS_WORDS, {"off", 0}, {"opportunistic", WORD_LATER}, {"required", WORD_LATER},
+      {"implicit", WORD_LATER});
+WORDS(CHUNKING_WORDS, {"off", 0}, {"auto", WORD_LATER});
+WORDS(VERIFY_WORDS, {"off", VERIFY_OFF}, {"hold", WORD_LATER}, {"stream", WORD_LATER});
+WORDS(YES_NO_WORDS, {"yes", 1}, {"no", 0});
+WORDS(FORMAT_WORDS, {"json", LOG_FORMAT_JSON}, {"text", LOG_FORMAT_TEXT});
+WORDS(LEVEL_WORDS, {"error", LEVEL_ERROR}, {"warning", LEVEL_WARNING}, {"info", LEVEL_INFO},
+      {"debug", LEVEL_DEBUG});
+
+/* clang-format off */
+#define ROW(section_, key_, fallback_, ...) \
+    {.section = SECTION_##section_, .key = (key_), .fallback = (fallback_), __VA_ARGS__}
+#define AT(struct_, field_) .offset = (int)offsetof(struct struct_, field_)
+#define RANGE(min_, max_) .min = (min_), .max = (max_)
+#define WORD(words_) .type = TYPE_WORD, .words = (words_)
+
+static const struct config_key KEYS[] = {
+    ROW(PROXY, "hostname", "", .type = TYPE_HOSTNAME, .max = CONFIG_TEXT_MAX, AT(config, hostname)),
+    ROW(PROXY, "workers", "auto", .type = TYPE_WORKERS, RANGE(1, CONFIG_WORKERS_MAX), AT(config, workers)),
+    ROW(PROXY, "io", "auto", WORD(IO_WORDS), AT(config, io)),
+    ROW(PROXY, "user", "", .type = TYPE_USER, .max = CONFIG_NAME_MAX, AT(config, user)),
+    ROW(PROXY, "max_sessions", "20000", .type = TYPE_NUMBER, RANGE(1, 1000000), AT(config, max_sessions)),
+    ROW(PROXY, "drain_timeout", "30s", .type = TYPE_DURATION, RANGE(0, HOUR), AT(config, drain_timeout_ms)),
+
+    ROW(LISTEN, "bind", "127.0.0.1:2525", .type = TYPE_BIND, .is_required = true, .offset = CONFIG_NO_FIELD),
+    ROW(LISTEN, "mode", "gateway", WORD(MODE_WORDS), AT(config_listener, mode)),
+    ROW(LISTEN, "tls", "off", WORD(LISTEN_TLS_WORDS), .offset = CONFIG_NO_FIELD),
+    ROW(LISTEN, "upstream", "default", .type = TYPE_UPSTREAM, .offset = CONFIG_NO_FIELD),
+    ROW(LISTEN, "greet_delay", "0s", .type = TYPE_DURATION, RANGE(0, MINUTE), AT(config_listener, greet_delay_ms)),
+
+    ROW(UPSTREAM, "server", "127.0.0.1:2626 weight=1 max=200", .type = TYPE_SERVER, .is_required = true, .offset = CONFIG_NO_FIELD),
+    ROW(UPSTREAM, "balance", "round_robin", WORD(BALANCE_WORDS), .offset = CONFIG_NO_FIELD),
+    ROW(UPSTREAM, "contact", "rcpt", WORD(CONTACT_WORDS), AT(config_upstream, contact)),
+    ROW(UPSTREAM, "client_info", "none", WORD(CLIENT_INFO_WORDS), .offset = CONFIG_NO_FIELD),
+    ROW(UPSTREAM, "tls", "off", WORD(UPSTREAM_TLS_WORDS), .offset = CONFIG_NO_FIELD),
+    ROW(UPSTREAM, "chunking", "off", WORD(CHUNKING_WORDS), .offset = CONFIG_NO_FIELD),
+    ROW(UPSTREAM, "pool_idle", "64", .type = TYPE_NUMBER, RANGE(0, 100000), AT(config_upstream, pool_idle)),
+    ROW(UPSTREAM, "pool_idle_timeout", "60s", .type = TYPE_DURATION, RANGE(1, DAY), AT(config_upstream, pool_idle_timeout_ms)),
+    ROW(UPSTREAM, "pool_max_age", "10m", .type = TYPE_DURATION, RANGE(1, DAY), AT(config_upstream, pool_max_age_ms)),
+    ROW(UPSTREAM, "connect_timeout", "10s", .type = TYPE_DURATION, RANGE(1, HOUR), AT(config_upstream, connect_timeout_ms)),
+    ROW(UPSTREAM, "check_interval", "10s", .type = TYPE_DURATION, RANGE(1, HOUR), AT(config_upstream, check_interval_ms)),
+
+    ROW(VERIFY, "mode", "off", WORD(VERIFY_WORDS), AT(config, verify_mode)),
+    ROW(VERIFY, "received_header", "yes", .type = TYPE_YES_NO, .words = YES_NO_WORDS, AT(config, received_header)),
+
+    ROW(LIMITS, "message_size", "50m", .type = TYPE_SIZE, RANGE(0, 1LL << 40), AT(config, message_size)),
+    ROW(LIMITS, "recipients", "1000", .type = TYPE_NUMBER, RANGE(1, 100000), AT(config, recipients)),
+    ROW(LIMITS, "errors", "20", .type = TYPE_NUMBER, RANGE(1, COUNT_MAX), AT(config, errors)),
+    ROW(LIMITS, "commands", "1000", .type = TYPE_NUMBER, RANGE(1, COUNT_MAX), AT(config, commands)),
+    ROW(LIMITS, "command_timeout", "300s", .type = TYPE_DURATION, RANGE(1, DAY), AT(config, command_timeout_ms)),
+    ROW(LIMITS, "data_timeout", "180s", .type = TYPE_DURATION, RANGE(1, DAY), AT(config, data_timeout_ms)),
+    ROW(LIMITS, "session_timeout", "60m", .type = TYPE_DURATION, RANGE(1, 7LL * DAY), AT(config, session_timeout_ms)),
+
+    ROW(LOG, "target", "stderr", .type = TYPE_TARGET, .max = CONFIG_TEXT_MAX, AT(config, log_target)),
+    ROW(LOG, "format", "json", WORD(FORMAT_WORDS), AT(config, log_format)),
+    ROW(LOG, "level", "info", WORD(LEVEL_WORDS), AT(config, log_level)),
+};
+/* clang-format on */
+
+enum { KEY_COUNT = sizeof(KEYS) / sizeof(KEYS[0]) };
+_Static_assert((int)KEY_COUNT <= (int)CONFIG_KEYS_MAX, "bound of core/config.c's book-keeping");
+
+static int set_number(const struct config_key *key, const char *text, void *at,
+                      struct config_why *why);
+static int set_duration(const struct config_key *key, const char *text, void *at,
+                        struct config_why *why);
+static int set_size(const struct config_key *key, const char *text, void *at,
+                    struct config_why *why);
+static int set_word(const struct config_key *key, const char *text, void *at,
+                    struct config_why *why);
+static int find_word(const struct config_word *words, const char *text, int *ret_value,
+                     struct config_why *why);
+static int set_text(const struct config_key *key, const char *text, void *at,
+                    struct config_why *why);
+static const char *kind_of_trouble(int error, const char *kind);
+
+const char *config_section_name(enum config_section section)
+{
+    assert(section < SECTION_COUNT);
+    return SECTIONS[section].name;
+}
+
+bool config_section_is_named(enum config_section section)
+{
+    assert(section < SECTION_COUNT);
+    return SECTIONS[section].is_named;
+}
+
+const struct config_key *config_keys(uint32_t *ret_count)
+{
+    *ret_count = KEY_COUNT;
+    return KEYS;
+}
+
+bool config_key_is_repeatable(const struct config_key *key)
+{
+    return key->type == TYPE_BIND || key->type == TYPE_SERVER;
+}
+
+void config_print_keys(FILE *out)
+{
+    for (uint32_t i = 0; i < KEY_COUNT; i++) {
+        const struct config_key *key = &KEYS[i];
+        fprintf(out, "[%s%s] %s = %s\n", SECTIONS[key->section].name,
+                SECTIONS[key->section].is_named ? ":NAME" : "", key->key, key->fallback);
+    }
+}
+
+int config_key_set(const struct config_key *key, const char *text, void *section,
+                   struct config_why *why)
+{
+    void *at = key->offset == CONFIG_NO_FIELD ? NULL : (char *)section + key->offset;
+    switch (key->type) {
+    case TYPE_NUMBER:
+    case TYPE_WORKERS:
+        return set_number(key, text, at, why);
+    case TYPE_DURATION:
+        return set_duration(key, text, at, why);
+    case TYPE_SIZE:
+        return set_size(key, text, at, why);
+    case TYPE_WORD:
+    case TYPE_YES_NO:
+        return set_word(key, text, at, why);
+    case TYPE_HOSTNAME:
+    case TYPE_USER:
+    case TYPE_TARGET:
+        return set_text(key, text, at, why);
+    case TYPE_BIND:
+    case TYPE_SERVER:
+    case TYPE_UPSTREAM:
+        break;
+    }
+    assert(!"core/config.c keeps these keys");
+    return -EINVAL;
+}
+
+static int set_number(const struct config_key *key, const char *text, void *at,
+                      struct config_why *why)
+{
+    bool may_be_auto = key->type == TYPE_WORKERS;
+    struct config_range range = {.min = key->min, .max = key->max};
+    int64_t number = 0;
+    int error = 0;
+    if (may_be_auto && strcmp(text, "auto") == 0) {
+        number = config_cpu_count();
+    } else {
+        error = config_parse_number(text, range, &number);
+    }
+    if (error < 0) {
+        config_why_set(why, "'%s' is %s; write %sa whole number from %lld to %lld", text,
+                       kind_of_trouble(error, "not a number"), may_be_auto ? "auto or " : "",
+                       (long long)key->min, (long long)key->max);
+        return -EINVAL;
+    }
+    uint32_t value = (uint32_t)number;
+    memcpy(at, &value, sizeof(value));
+    return 0;
+}
+
+static int set_duration(const struct config_key *key, const char *text, void *at,
+                        struct config_why *why)
+{
+    struct config_range range = {.min = key->min, .max = key->max};
+    int64_t ms;
+    int error = config_parse_duration(text, range, &ms);
+    if (error < 0) {
+        config_why_set(why, "'%s' is %s; write a number with ms, s, m or h, from %s to %s", text,
+                       kind_of_trouble(error, "not a duration"),
+                       config_show_duration(key->min).text, config_show_duration(key->max).text);
+        return -EINVAL;
+    }
+    memcpy(at, &ms, sizeof(ms));
+    return 0;
+}
+
+static int set_size(const struct config_key *key, const char *text, void *at,
+                    struct config_why *why)
+{
+    struct config_range range = {.min = key->min, .max = key->max};
+    int64_t bytes;
+    int error = config_parse_size(text, range, &bytes);
+    if (error < 0) {
+        config_why_set(why,
+                       "'%s' is %s; write a number of bytes, or one with k, m or g, from %s "
+                       "to %s",
+                       text, kind_of_trouble(error, "not a size"), config_show_size(key->min).text,
+                       config_show_size(key->max).text);
+        return -EINVAL;
+    }
+    uint64_t value = (uint64_t)bytes;
+    memcpy(at, &value, sizeof(value));
+    return 0;
+}
+
+static int set_word(const struct config_key *key, const char *text, void *at,
+                    struct config_why *why)
+{
+    int value;
+    int error = find_word(key->words, text, &value, why);
+    if (error < 0 || at == NULL) {
+        return error;
+    }
+    if (key->type == TYPE_YES_NO) {
+        *(bool *)at = value != 0;
+    } else {
+        memcpy(at, &value, sizeof(value));
+    }
+    return 0;
+}
+
+static int find_word(const struct config_word *words, const char *text, int *ret_value,
+                     struct config_why *why)
+{
+    char list[128] = "";
+    bool is_later = false;
+    for (; words->text != NULL; words++) {
+        bool is_it = strcmp(words->text, text) == 0;
+        if (words->value == WORD_LATER) {
+            is_later = is_later || is_it;
+            continue;
+        }
+        if (is_it) {
+            *ret_value = words->value;
+            return 0;
+        }
+        size_t len = strlen(list);
+        (void)snprintf(list + len, sizeof(list) - len, "%s%s", len > 0 ? ", " : "", words->text);
+    }
+    bool is_one = strchr(list, ',') == NULL;
+    if (is_later) {
+        config_why_set(why, "'%s' is not available in this version; use %s", text, list);
+    } else {
+        config_why_set(why, "'%s' is not known here; %s %s", text, is_one ? "use" : "use one of",
+                       list);
+    }
+    return -EINVAL;
+}
+
+static int set_text(const struct config_key *key, const char *text, void *at,
+                    struct config_why *why)
+{
+    size_t len = strlen(text);
+    const char *remedy = NULL;
+    if (key->type == TYPE_HOSTNAME && len > 0 && !config_is_hostname(text)) {
+        remedy = "write a name of letters, digits, hyphens and dots, or an address in brackets";
+    } else if (key->type == TYPE_USER && strpbrk(text, " \t:/;") != NULL) {
+        remedy = "write one user name";
+    } else if (key->type == TYPE_TARGET && strcmp(text, "stderr") != 0 &&
+               strcmp(text, "syslog") != 0 && strchr(text, '/') == NULL) {
+        remedy = "write stderr, syslog or a path with a slash in it";
+    } else if (len >= (size_t)key->max) {
+        remedy = "write a shorter one";
+    }
+    if (remedy != NULL) {
+        config_why_set(why, "'%s' cannot be used; %s", text, remedy);
+        return -EINVAL;
+    }
+    memcpy(at, text, len + 1);
+    return 0;
+}
+
+static const char *kind_of_trouble(int error, const char *kind)
+{
+    return error == -ERANGE ? "out of range" : kind;
+}

@@ -1,0 +1,373 @@
+/*
+ * record - the line that explains a transaction (contract: core/record.h).
+ *
+ * Runs once per message, so a line is put together with memcpy and a small number printer; nothing
+ * is formatted and nothing allocated. It cannot overflow because every part has a limit of its own:
+ *
+ *   head (FIELD limits)  |  recipients, until only TAIL_ROOM is left  |  tail (FIELD limits)
+ *
+ * Text lines carry the same facts as key=value in the same order: null is "-", a recipient is the
+ * pair "rcpt=PATH rcpt_code=CODE", and a value that is empty, is "-", or holds a space or an equals
+ * sign stands in quotes (quotes and backslashes inside are \xXX).
+ */
+#include "core/record.h"
+
+#include <assert.h>
+
+#include "core/escape.h"
+
+/* Longest output of one string, in bytes after escaping. */
+enum {
+    FIELD_ID = 128,      /* session, listener, decided_by */
+    FIELD_ADDRESS = 512, /* client, upstream */
+    FIELD_HELO = 4096,
+    FIELD_PATH = 8192, /* reverse-path, each recipient */
+    FIELD_REPLY = 16384,
+    RCPT_ROOM = FIELD_PATH + 64,
+    TAIL_ROOM = FIELD_REPLY + FIELD_ADDRESS + FIELD_ID + 1024,
+    HEAD_ROOM = 2 * FIELD_ID + FIELD_ADDRESS + FIELD_HELO + FIELD_PATH + 1024,
+};
+
+_Static_assert(HEAD_ROOM + RCPT_ROOM + TAIL_ROOM <= RECORD_MAX, "a record fits into its room");
+
+struct writer {
+    char *at;
+    char *end;
+};
+
+static void put(struct writer *w, struct text text);
+static void put_number(struct writer *w, uint64_t number);
+static void put_signed(struct writer *w, int64_t number);
+static void put_json(struct writer *w, struct text text, uint32_t max);
+static void put_json_or_null(struct writer *w, struct text text, uint32_t max);
+static void put_value(struct writer *w, struct text text, uint32_t max);
+static void put_value_or_dash(struct writer *w, struct text text, uint32_t max);
+static void put_time(struct writer *w, int64_t ts_ms);
+static void put_digits(char *out, uint32_t count, uint32_t number);
+
+static void json_head(struct writer *w, const struct record *record);
+static void json_rcpts(struct writer *w, const struct record *record);
+static void json_tail(struct writer *w, const struct record *record);
+static void json_ms(struct writer *w, const struct record_ms *ms);
+static void text_head(struct writer *w, const struct record *record);
+static void text_rcpts(struct writer *w, const struct record *record);
+static void text_tail(struct writer *w, const struct record *record);
+static void text_ms(struct writer *w, const struct record_ms *ms);
+
+uint32_t record_write(const struct record *record, enum config_log_format format, char *out)
+{
+    assert(record != NULL);
+    assert(out != NULL);
+    struct writer w = {.at = out, .end = out + RECORD_MAX};
+    if (format == LOG_FORMAT_JSON) {
+        json_head(&w, record);
+        json_rcpts(&w, record);
+        json_tail(&w, record);
+    } else {
+        text_head(&w, record);
+        text_rcpts(&w, record);
+        text_tail(&w, record);
+    }
+    return (uint32_t)(w.at - out);
+}
+
+const char *record_verdict_name(enum record_verdict verdict)
+{
+    static const char *const names[] = {
+        [VERDICT_ACCEPT] = "accept", [VERDICT_REJECT] = "reject", [VERDICT_DEFER] = "defer",
+        [VERDICT_TAG] = "tag",       [VERDICT_ABORT] = "abort",
+    };
+    assert((size_t)verdict < sizeof(names) / sizeof(names[0]));
+    return names[verdict];
+}
+
+void record_time(int64_t ts_ms, char out[25])
+{
+    enum { DAY_MS = 86400000, DAYS_PER_ERA = 146097, EPOCH_SHIFT = 719468 };
+    const int64_t last_ms = 253402300799999; /* 9999-12-31T23:59:59.999Z */
+    int64_t clamped = ts_ms < 0 ? 0 : ts_ms > last_ms ? last_ms : ts_ms;
+    uint32_t of_day = (uint32_t)(clamped % DAY_MS);
+    /* Days since 0000-03-01: a year that begins in March has its leap day at the end. */
+    uint32_t days = (uint32_t)(clamped / DAY_MS) + EPOCH_SHIFT;
+    uint32_t era = days / DAYS_PER_ERA;
+    uint32_t of_era = days % DAYS_PER_ERA;
+    uint32_t year_of_era = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
+    uint32_t of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    uint32_t march_month = (5 * of_year + 2) / 153;
+    uint32_t day = of_year - (153 * march_month + 2) / 5 + 1;
+    uint32_t month = march_month < 10 ? march_month + 3 : march_month - 9;
+    uint32_t year = era * 400 + year_of_era + (month <= 2 ? 1 : 0);
+
+    memcpy(out, "0000-00-00T00:00:00.000Z", 25);
+    put_digits(out, 4, year);
+    put_digits(out + 5, 2, month);
+    put_digits(out + 8, 2, day);
+    put_digits(out + 11, 2, of_day / 3600000);
+    put_digits(out + 14, 2, of_day / 60000 % 60);
+    put_digits(out + 17, 2, of_day / 1000 % 60);
+    put_digits(out + 20, 3, of_day % 1000);
+}
+
+/* JSON */
+
+static void json_head(struct writer *w, const struct record *record)
+{
+    put(w, record->is_transaction ? TEXT("{\"event\":\"transaction\",\"ts\":\"")
+                                  : TEXT("{\"event\":\"session\",\"ts\":\""));
+    put_time(w, record->ts_ms);
+    put(w, TEXT("\",\"session\":"));
+    put_json(w, record->session, FIELD_ID);
+    put(w, TEXT(",\"transaction\":"));
+    put_number(w, record->transaction);
+    put(w, TEXT(",\"listener\":"));
+    put_json(w, record->listener, FIELD_ID);
+    put(w, TEXT(",\"client\":"));
+    put_json(w, record->client, FIELD_ADDRESS);
+    put(w, TEXT(",\"helo\":"));
+    put_json_or_null(w, record->helo, FIELD_HELO);
+    put(w, TEXT(",\"tls\":null,\"from\":"));
+    if (record->from.at == NULL) {
+        put(w, TEXT("null"));
+    } else {
+        put_json(w, record->from, FIELD_PATH);
+    }
+}
+
+static void json_rcpts(struct writer *w, const struct record *record)
+{
+    uint32_t omitted = 0;
+    bool is_first = true;
+    put(w, TEXT(",\"rcpt\":["));
+    struct envelope_cursor cursor = {0};
+    const struct envelope_rcpt *rcpt;
+    while (record->envelope != NULL &&
+           (rcpt = envelope_next_rcpt(record->envelope, &cursor)) != NULL) {
+        if (omitted > 0 || w->end - w->at < RCPT_ROOM + TAIL_ROOM) {
+            omitted++;
+            continue;
+        }
+        put(w, is_first ? TEXT("{\"to\":") : TEXT(",{\"to\":"));
+        put_json(w, (struct text){.at = rcpt->to, .len = rcpt->len}, FIELD_PATH);
+        put(w, TEXT(",\"code\":"));
+        put_number(w, rcpt->code);
+        put(w, TEXT("}"));
+        is_first = false;
+    }
+    put(w, TEXT("]"));
+    if (omitted > 0) {
+        put(w, TEXT(",\"rcpt_omitted\":"));
+        put_number(w, omitted);
+    }
+}
+
+static void json_tail(struct writer *w, const struct record *record)
+{
+    put(w, TEXT(",\"size\":"));
+    put_number(w, record->size);
+    put(w, TEXT(",\"upstream\":"));
+    put_json_or_null(w, record->upstream, FIELD_ADDRESS);
+    if (record->reply_code == 0) {
+        put(w, TEXT(",\"reply\":null"));
+    } else {
+        put(w, TEXT(",\"reply\":{\"code\":"));
+        put_number(w, record->reply_code);
+        put(w, TEXT(",\"text\":"));
+        put_json(w, record->reply_text, FIELD_REPLY);
+        put(w, TEXT("}"));
+    }
+    put(w, TEXT(",\"decided_by\":"));
+    put_json_or_null(w, text_of(record->decided_by == NULL ? "" : record->decided_by), FIELD_ID);
+    put(w, TEXT(",\"verdict\":\""));
+    put(w, text_of(record_verdict_name(record->verdict)));
+    put(w, TEXT("\",\"checks\":{},\"ms\":{"));
+    json_ms(w, &record->ms);
+    put(w, TEXT("}}\n"));
+}
+
+static void json_ms(struct writer *w, const struct record_ms *ms)
+{
+    put(w, TEXT("\"total\":"));
+    put_signed(w, ms->total);
+    put(w, TEXT(",\"wait_dns\":"));
+    put_signed(w, ms->wait_dns);
+    put(w, TEXT(",\"verify\":"));
+    put_signed(w, ms->verify);
+    put(w, TEXT(",\"connect\":"));
+    put_signed(w, ms->connect);
+    put(w, TEXT(",\"data\":"));
+    put_signed(w, ms->data);
+    put(w, TEXT(",\"upstream_reply\":"));
+    put_signed(w, ms->upstream_reply);
+}
+
+/* key=value */
+
+static void text_head(struct writer *w, const struct record *record)
+{
+    put(w, record->is_transaction ? TEXT("event=transaction ts=") : TEXT("event=session ts="));
+    put_time(w, record->ts_ms);
+    put(w, TEXT(" session="));
+    put_value(w, record->session, FIELD_ID);
+    put(w, TEXT(" transaction="));
+    put_number(w, record->transaction);
+    put(w, TEXT(" listener="));
+    put_value(w, record->listener, FIELD_ID);
+    put(w, TEXT(" client="));
+    put_value(w, record->client, FIELD_ADDRESS);
+    put(w, TEXT(" helo="));
+    put_value_or_dash(w, record->helo, FIELD_HELO);
+    put(w, TEXT(" tls=- from="));
+    if (record->from.at == NULL) {
+        put(w, TEXT("-"));
+    } else {
+        put_value(w, record->from, FIELD_PATH);
+    }
+}
+
+static void text_rcpts(struct writer *w, const struct record *record)
+{
+    uint32_t omitted = 0;
+    struct envelope_cursor cursor = {0};
+    const struct envelope_rcpt *rcpt;
+    while (record->envelope != NULL &&
+           (rcpt = envelope_next_rcpt(record->envelope, &cursor)) != NULL) {
+        if (omitted > 0 || w->end - w->at < RCPT_ROOM + TAIL_ROOM) {
+            omitted++;
+            continue;
+        }
+        put(w, TEXT(" rcpt="));
+        put_value(w, (struct text){.at = rcpt->to, .len = rcpt->len}, FIELD_PATH);
+        put(w, TEXT(" rcpt_code="));
+        put_number(w, rcpt->code);
+    }
+    if (omitted > 0) {
+        put(w, TEXT(" rcpt_omitted="));
+        put_number(w, omitted);
+    }
+}
+
+static void text_tail(struct writer *w, const struct record *record)
+{
+    put(w, TEXT(" size="));
+    put_number(w, record->size);
+    put(w, TEXT(" upstream="));
+    put_value_or_dash(w, record->upstream, FIELD_ADDRESS);
+    if (record->reply_code == 0) {
+        put(w, TEXT(" reply_code=- reply_text=-"));
+    } else {
+        put(w, TEXT(" reply_code="));
+        put_number(w, record->reply_code);
+        put(w, TEXT(" reply_text="));
+        put_value(w, record->reply_text, FIELD_REPLY);
+    }
+    put(w, TEXT(" decided_by="));
+    put_value_or_dash(w, text_of(record->decided_by == NULL ? "" : record->decided_by), FIELD_ID);
+    put(w, TEXT(" verdict="));
+    put(w, text_of(record_verdict_name(record->verdict)));
+    put(w, TEXT(" checks=-"));
+    text_ms(w, &record->ms);
+    put(w, TEXT("\n"));
+}
+
+static void text_ms(struct writer *w, const struct record_ms *ms)
+{
+    put(w, TEXT(" ms_total="));
+    put_signed(w, ms->total);
+    put(w, TEXT(" ms_wait_dns="));
+    put_signed(w, ms->wait_dns);
+    put(w, TEXT(" ms_verify="));
+    put_signed(w, ms->verify);
+    put(w, TEXT(" ms_connect="));
+    put_signed(w, ms->connect);
+    put(w, TEXT(" ms_data="));
+    put_signed(w, ms->data);
+    put(w, TEXT(" ms_upstream_reply="));
+    put_signed(w, ms->upstream_reply);
+}
+
+/* pieces */
+
+static void put(struct writer *w, struct text text)
+{
+    assert(text.len <= (size_t)(w->end - w->at));
+    memcpy(w->at, text.at, text.len);
+    w->at += text.len;
+}
+
+static void put_number(struct writer *w, uint64_t number)
+{
+    char digits[20];
+    uint32_t at = sizeof(digits);
+    do {
+        digits[--at] = (char)('0' + number % 10);
+        number /= 10;
+    } while (number > 0);
+    put(w, (struct text){.at = digits + at, .len = (uint32_t)sizeof(digits) - at});
+}
+
+static void put_signed(struct writer *w, int64_t number)
+{
+    if (number < 0) {
+        put(w, TEXT("-"));
+        put_number(w, 0 - (uint64_t)number);
+        return;
+    }
+    put_number(w, (uint64_t)number);
+}
+
+/* A quoted string. */
+static void put_json(struct writer *w, struct text text, uint32_t max)
+{
+    put(w, TEXT("\""));
+    assert(max <= (size_t)(w->end - w->at));
+    w->at += escape_json(w->at, max, text);
+    put(w, TEXT("\""));
+}
+
+static void put_json_or_null(struct writer *w, struct text text, uint32_t max)
+{
+    if (text.len == 0) {
+        put(w, TEXT("null"));
+        return;
+    }
+    put_json(w, text, max);
+}
+
+static void put_value(struct writer *w, struct text text, uint32_t max)
+{
+    bool is_bare = text.len > 0 && !text_is(text, "-") && memchr(text.at, ' ', text.len) == NULL &&
+                   memchr(text.at, '=', text.len) == NULL;
+    if (!is_bare) {
+        put(w, TEXT("\""));
+    }
+    assert(max <= (size_t)(w->end - w->at));
+    w->at += escape_text(w->at, max, text);
+    if (!is_bare) {
+        put(w, TEXT("\""));
+    }
+}
+
+static void put_value_or_dash(struct writer *w, struct text text, uint32_t max)
+{
+    if (text.len == 0) {
+        put(w, TEXT("-"));
+        return;
+    }
+    put_value(w, text, max);
+}
+
+static void put_time(struct writer *w, int64_t ts_ms)
+{
+    char time[25];
+    record_time(ts_ms, time);
+    put(w, (struct text){.at = time, .len = 24});
+}
+
+/* `count` decimal digits with leading zeros. */
+static void put_digits(char *out, uint32_t count, uint32_t number)
+{
+    for (uint32_t i = count; i > 0; i--) {
+        out[i - 1] = (char)('0' + number % 10);
+        number /= 10;
+    }
+}
