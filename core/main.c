@@ -1,0 +1,383 @@
+/*
+ * main - process set-up and signals; everything else is elsewhere.
+ *
+ *    options, configuration, log, descriptors, signals
+ *      -> listeners bound (as root) -> user dropped
+ *      -> worker threads, each with its own loop -> the upstreams have been asked what they offer
+ *      -> acceptor thread
+ *      -> wait for SIGTERM (drain, then exit 0) or SIGHUP (log file opened again)
+ *
+ * Exit status: 0 after a drain, 1 when the configuration is wrong or the start fails, 2 for bad
+ * usage.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/acceptor.h"
+#include "core/config.h"
+#include "core/log.h"
+#include "core/process.h"
+#include "core/worker.h"
+#include "net/loop_backend.h"
+
+#ifndef VERSION
+#define VERSION "0.1.0"
+#endif
+
+enum {
+    PROBE_WAIT_MS = 2000, /* longest wait for the upstreams' first answers before we accept */
+    PROBE_POLL_MS = 5,
+    BUFS_PER_SESSION = 3, /* one being received, one being sent, one reply */
+    BUFS_MIN = 512,
+    BUFS_MAX = 32768,
+};
+
+struct proxy;
+
+struct thread {
+    struct proxy *proxy;
+    uint32_t index;
+    pthread_t id;
+    struct worker *worker;
+    struct handoff handoff;
+    int result; /* of setting up */
+};
+
+struct proxy {
+    struct config *config;
+    const struct loop_backend *backend;
+    struct shared shared;
+    struct acceptor *acceptor;
+    pthread_t acceptor_id;
+    uint32_t descriptors;
+    uint32_t session_max;
+    sem_t started;
+    _Atomic uint32_t running; /* worker threads */
+    struct thread *threads;
+    struct worker *workers[CONFIG_WORKERS_MAX];
+};
+
+/* ---- worker threads ---- */
+
+static struct loop_limits proxy_loop_limits(const struct proxy *proxy)
+{
+    uint32_t bufs = proxy->session_max * BUFS_PER_SESSION;
+    return (struct loop_limits){
+        .fd_count = proxy->descriptors,
+        .op_count = worker_op_count(proxy->session_max),
+        .buf_count = bufs < BUFS_MIN   ? BUFS_MIN
+                     : bufs > BUFS_MAX ? BUFS_MAX
+                                       : bufs,
+    };
+}
+
+static int thread_set_up(struct thread *thread, struct loop **ret_loop)
+{
+    struct proxy *proxy = thread->proxy;
+    struct loop_limits limits = proxy_loop_limits(proxy);
+    int result = loop_create(ret_loop, proxy->backend, &limits, NULL);
+    if (result == 0) {
+        result = worker_create(&thread->worker, &proxy->shared, *ret_loop, &thread->handoff,
+                               thread->index, proxy->session_max);
+    }
+    return result;
+}
+
+static void *thread_main(void *arg)
+{
+    struct thread *thread = arg;
+    struct loop *loop = NULL;
+    thread->result = thread_set_up(thread, &loop);
+    if (thread->result < 0) {
+        sem_post(&thread->proxy->started);
+        return NULL;
+    }
+    if (thread->index == 0) {
+        worker_start_probes(thread->worker);
+    }
+    sem_post(&thread->proxy->started);
+    worker_run(thread->worker);
+    worker_destroy(&thread->worker);
+    loop_destroy(&loop);
+    atomic_fetch_sub(&thread->proxy->running, 1);
+    return NULL;
+}
+
+static int proxy_start_workers(struct proxy *proxy)
+{
+    uint32_t count = proxy->config->workers;
+    proxy->threads = calloc(count, sizeof(*proxy->threads));
+    if (proxy->threads == NULL) {
+        return -ENOMEM;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        struct thread *thread = &proxy->threads[i];
+        thread->proxy = proxy;
+        thread->index = i;
+        handoff_init(&thread->handoff);
+        atomic_fetch_add(&proxy->running, 1);
+        int result = pthread_create(&thread->id, NULL, thread_main, thread);
+        if (result != 0) {
+            return -result;
+        }
+        while (sem_wait(&proxy->started) < 0) {
+            assert(errno == EINTR);
+        }
+        if (thread->result < 0) {
+            return thread->result;
+        }
+        proxy->workers[i] = thread->worker;
+    }
+    return 0;
+}
+
+static void *acceptor_main(void *arg)
+{
+    struct proxy *proxy = arg;
+    acceptor_run(proxy->acceptor, proxy->workers, proxy->config->workers, proxy->session_max);
+    return NULL;
+}
+
+/* ---- start ---- */
+
+static void nap_ms(int64_t ms)
+{
+    struct timespec nap = {.tv_sec = ms / 1000, .tv_nsec = (ms % 1000) * 1000000};
+    (void)nanosleep(&nap, NULL);
+}
+
+/* The first EHLO reply should offer what the upstreams offer, so they are asked before anybody is
+ * accepted. */
+static void proxy_await_probes(const struct proxy *proxy)
+{
+    for (int waited = 0; waited < PROBE_WAIT_MS; waited += PROBE_POLL_MS) {
+        bool done = true;
+        for (uint32_t i = 0; i < proxy->config->upstream_count; i++) {
+            done = done && upstream_is_probed(&proxy->shared.upstreams[i]);
+        }
+        if (done) {
+            return;
+        }
+        nap_ms(PROBE_POLL_MS);
+    }
+}
+
+static const char *uring_cause(int error)
+{
+    switch (error) {
+    case -EPERM:
+        return "refused by the system: kernel.io_uring_disabled or a seccomp filter";
+    case -ENOSYS:
+        return "this kernel has no io_uring, or a seccomp filter hides it";
+    case -ENOMEM:
+        return "not enough memory that may be locked, see RLIMIT_MEMLOCK";
+    default:
+        return "this kernel's io_uring lacks what is needed";
+    }
+}
+
+/* Tries a small ring, so that a refusal is known here and not in the threads. */
+static int proxy_choose_backend(struct proxy *proxy)
+{
+    proxy->backend = &loop_epoll;
+    if (proxy->config->io == IO_EPOLL) {
+        return 0;
+    }
+    struct loop *loop = NULL;
+    struct loop_limits limits = {.fd_count = proxy->descriptors, .op_count = 64, .buf_count = 16};
+    int result = loop_create(&loop, &loop_uring, &limits, NULL);
+    if (result == 0) {
+        loop_destroy(&loop);
+        proxy->backend = &loop_uring;
+        return 0;
+    }
+    if (proxy->config->io == IO_AUTO) {
+        log_line(LEVEL_WARNING, "io_uring is not available (%s: %s); using epoll",
+                 strerrorname_np(-result), uring_cause(result));
+        return 0;
+    }
+    log_line(LEVEL_ERROR, "io_uring is not available (%s: %s); allow it, or set [proxy] io = auto",
+             strerrorname_np(-result), uring_cause(result));
+    return result;
+}
+
+static void proxy_size(struct proxy *proxy)
+{
+    proxy->descriptors = process_raise_descriptors();
+    uint32_t room = process_session_room(proxy->descriptors, proxy->config);
+    proxy->session_max = proxy->config->max_sessions;
+    if (room < proxy->session_max) {
+        proxy->session_max = room;
+    }
+    log_line(LEVEL_INFO,
+             "%u descriptors allow %u sessions, %u of them with an upstream connection each%s",
+             proxy->descriptors, proxy->session_max,
+             room / 2 < proxy->session_max ? room / 2 : proxy->session_max,
+             room < proxy->config->max_sessions ? "; raise the descriptor limit for max_sessions"
+                                                : "");
+}
+
+static int proxy_start(struct proxy *proxy)
+{
+    for (uint32_t i = 0; i < proxy->config->upstream_count; i++) {
+        upstream_init(&proxy->shared.upstreams[i], &proxy->config->upstreams[i]);
+    }
+    proxy_size(proxy);
+    int result = acceptor_create(&proxy->acceptor, &proxy->shared);
+    if (result == 0) {
+        result = process_drop_to(proxy->config->user);
+    }
+    if (result == 0) {
+        result = proxy_choose_backend(proxy);
+    }
+    if (result < 0) {
+        return result;
+    }
+    result = proxy_start_workers(proxy);
+    if (result < 0) {
+        log_line(LEVEL_ERROR, "cannot start the workers: %s", strerrordesc_np(-result));
+        return result;
+    }
+    proxy_await_probes(proxy);
+    result = -pthread_create(&proxy->acceptor_id, NULL, acceptor_main, proxy);
+    if (result < 0) {
+        log_line(LEVEL_ERROR, "cannot start the acceptor: %s", strerrordesc_np(-result));
+    }
+    return result;
+}
+
+static void log_started(const struct proxy *proxy)
+{
+    const struct config *config = proxy->config;
+    for (uint32_t i = 0; i < config->listener_count; i++) {
+        for (uint32_t j = 0; j < config->listeners[i].bind_count; j++) {
+            log_line(LEVEL_INFO, "listening on %s (%s, upstream %s)",
+                     config->listeners[i].binds[j].text, config->listeners[i].name,
+                     config->upstreams[config->listeners[i].upstream].name);
+        }
+    }
+    log_line(LEVEL_INFO, "mailweir " VERSION " started: %u workers on %s", config->workers,
+             proxy->backend->name);
+}
+
+/* ---- stop ---- */
+
+static void proxy_ask_workers(struct proxy *proxy, enum worker_phase phase)
+{
+    for (uint32_t i = 0; i < proxy->config->workers; i++) {
+        worker_ask(proxy->workers[i], phase);
+    }
+}
+
+static void proxy_stop(struct proxy *proxy, const sigset_t *signals)
+{
+    log_line(LEVEL_INFO, "draining: %u sessions, at most %lld s",
+             atomic_load(&proxy->shared.sessions),
+             (long long)proxy->config->drain_timeout_ms / 1000);
+    acceptor_stop(proxy->acceptor);
+    pthread_join(proxy->acceptor_id, NULL);
+    acceptor_destroy(&proxy->acceptor);
+    proxy_ask_workers(proxy, WORKER_DRAINING);
+    while (atomic_load(&proxy->running) > 0) {
+        struct timespec wait = {.tv_nsec = 20 * 1000000};
+        int signal_number = sigtimedwait(signals, NULL, &wait);
+        if (signal_number == SIGTERM || signal_number == SIGINT) {
+            log_line(LEVEL_INFO, "told again: stopping at once");
+            exit(0); /* nothing is stored here that could be lost: clients see a closed connection
+                        and keep their mail */
+        }
+    }
+    for (uint32_t i = 0; i < proxy->config->workers; i++) {
+        pthread_join(proxy->threads[i].id, NULL);
+    }
+    log_line(LEVEL_INFO, "stopped");
+}
+
+static void proxy_serve(struct proxy *proxy, const sigset_t *signals)
+{
+    for (;;) {
+        int signal_number = 0;
+        if (sigwait(signals, &signal_number) != 0) {
+            continue;
+        }
+        if (signal_number == SIGHUP) {
+            log_reopen();
+            continue;
+        }
+        proxy_stop(proxy, signals);
+        return;
+    }
+}
+
+/* ---- options ---- */
+
+static int usage(FILE *out)
+{
+    (void)fprintf(
+        out, "usage: mailweir [-t] -c FILE   serve, or with -t check the configuration and exit\n"
+             "       mailweir -V             print the version\n");
+    return 2;
+}
+
+static int run(struct proxy *proxy)
+{
+    sigset_t signals;
+    if (log_open(proxy->config, stderr) < 0) {
+        return 1;
+    }
+    process_block_signals(&signals);
+    sem_init(&proxy->started, 0, 0);
+    proxy->shared.config = proxy->config;
+    if (proxy_start(proxy) < 0) {
+        return 1;
+    }
+    log_started(proxy);
+    proxy_serve(proxy, &signals);
+    log_close();
+    free(proxy->threads);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    static struct proxy proxy;
+    const char *path = NULL;
+    bool check_only = false;
+    int option;
+    while ((option = getopt(argc, argv, "c:tV")) != -1) {
+        switch (option) {
+        case 'c':
+            path = optarg;
+            break;
+        case 't':
+            check_only = true;
+            break;
+        case 'V':
+            printf("mailweir " VERSION "\n");
+            return 0;
+        default:
+            return usage(stderr);
+        }
+    }
+    if (path == NULL || optind != argc) {
+        return usage(stderr);
+    }
+    if (config_load(path, stderr, &proxy.config) < 0) {
+        return 1;
+    }
+    if (check_only) {
+        printf("%s: ok\n", path);
+        config_destroy(&proxy.config);
+        return 0;
+    }
+    int status = run(&proxy);
+    config_destroy(&proxy.config);
+    return status;
+}

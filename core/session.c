@@ -1,0 +1,513 @@
+/*
+ * session - driver, life and records of a client connection. The dialogue itself is in
+ * core/session_steps.c.
+ *
+ *    acceptor          accepts, counts                                     core/acceptor.c
+ *      -> handoff      bounded ring, one per worker                        core/handoff.c
+ *      -> worker       takes it, turn by turn                              core/worker.c
+ *      -> session      session_advance(): state -> step -> MORE|WAIT|END   here
+ *      -> stream/loop  bytes                                               net/
+ *      -> smtp_*       line, command, path, body, reply: pure              core/smtp_*.c
+ *      -> command row  check, then proceed                                 core/command.c
+ *      -> lease        MAIL and RCPT in one write, replies in order        core/lease.c
+ *      -> relay        body: client's buffer, scanned, sent as it is       core/relay.c
+ *      -> reply        the upstream's own bytes; a record
+ *
+ * Who runs when: completions of the client's stream, of the lease, and the timer call
+ * session_advance(), always from the loop's ready queue. Nothing else does. A session is freed by
+ * the worker at the end of the turn in which its client stream has closed.
+ */
+#include "core/session.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    SESSION_MAGIC = 0x53455353,
+    SESSION_STEPS_MAX = 64,                 /* steps of one session in one turn */
+    SESSION_UPSTREAM_MS = 24 * 3600 * 1000, /* while the lease's deadline is the one that counts */
+};
+
+#define TO(state) (1u << (state))
+
+/* Whose deadline a state runs under; those that wait for the upstream are under the lease's. */
+enum deadline { DEADLINE_NONE, DEADLINE_GREET, DEADLINE_COMMAND, DEADLINE_DATA, DEADLINE_LINGER };
+
+static const struct state_row {
+    const char *name;
+    enum step (*step)(struct session *session);
+    enum deadline deadline;
+    uint32_t waits; /* causes it may wait for */
+    uint32_t next;  /* states it may go to */
+} rows[SESSION_STATE_COUNT] = {
+    [SESSION_GREET] = {"greet", step_greet, DEADLINE_GREET,
+                       WAIT_TIMER | WAIT_CONNECT | WAIT_CLIENT_BYTES,
+                       TO(SESSION_COMMAND) | TO(SESSION_CLOSING)},
+    [SESSION_COMMAND] = {"command", step_command, DEADLINE_COMMAND,
+                         WAIT_CLIENT_BYTES | WAIT_CLIENT_DRAIN,
+                         TO(SESSION_CONTACT) | TO(SESSION_FORWARD) | TO(SESSION_CLOSING)},
+    [SESSION_CONTACT] = {"contact", step_contact, DEADLINE_NONE, WAIT_CONNECT,
+                         TO(SESSION_COMMAND) | TO(SESSION_CLOSING)},
+    [SESSION_FORWARD] = {"forward", step_forward, DEADLINE_NONE,
+                         WAIT_UPSTREAM_BYTES | WAIT_CLIENT_DRAIN,
+                         TO(SESSION_COMMAND) | TO(SESSION_CONTACT) | TO(SESSION_BODY) |
+                             TO(SESSION_CLOSING)},
+    [SESSION_BODY] = {"body", step_body, DEADLINE_DATA,
+                      WAIT_CLIENT_BYTES | WAIT_CLIENT_DRAIN | WAIT_UPSTREAM_DRAIN,
+                      TO(SESSION_FORWARD) | TO(SESSION_DISCARD) | TO(SESSION_CLOSING)},
+    [SESSION_DISCARD] = {"discard", step_discard, DEADLINE_DATA,
+                         WAIT_CLIENT_BYTES | WAIT_CLIENT_DRAIN,
+                         TO(SESSION_COMMAND) | TO(SESSION_CLOSING)},
+    [SESSION_CLOSING] = {"closing", step_closing, DEADLINE_LINGER, WAIT_CLOSED, TO(SESSION_GONE)},
+    [SESSION_GONE] = {"gone", NULL, DEADLINE_NONE, 0, 0},
+};
+
+static void on_client(struct stream *stream, enum stream_event event, int result);
+static void on_deadline(struct timer *timer);
+static void on_again(struct op *op, int result);
+
+/* ---- small questions ---- */
+
+const struct config_listener *session_listener(const struct session *session)
+{
+    return &session->worker->config->listeners[session->listener];
+}
+
+struct upstream *session_upstream(const struct session *session)
+{
+    return &session->worker->shared->upstreams[session_listener(session)->upstream];
+}
+
+int64_t session_now(const struct session *session)
+{
+    return loop_now_ms(session->worker->loop);
+}
+
+/* 13 characters of base 32 (RFC 4648's hex alphabet, so that ids sort by time). */
+void session_id_text(uint64_t id, char out[SESSION_ID_SIZE])
+{
+    static const char digits[] = "0123456789ABCDEFGHIJKLMNOPQRSTUV";
+    for (int i = SESSION_ID_SIZE - 2; i >= 0; i--) {
+        out[i] = digits[id & 31];
+        id >>= 5;
+    }
+    out[SESSION_ID_SIZE - 1] = '\0';
+}
+
+/* ---- driver ---- */
+
+void session_enter(struct session *session, enum session_state state)
+{
+    assert(session->magic == SESSION_MAGIC);
+    assert((rows[session->state].next & TO(state)) != 0);
+    session->state = (uint8_t)state;
+    session->timed_out = false;
+}
+
+static int64_t session_deadline_ms(const struct session *session)
+{
+    const struct config *config = session->worker->config;
+    if (session->waiting & WAIT_CLIENT_DRAIN) {
+        return config->command_timeout_ms; /* a client that does not read, in whatever state */
+    }
+    switch (rows[session->state].deadline) {
+    case DEADLINE_NONE:
+        return SESSION_UPSTREAM_MS;
+    case DEADLINE_GREET:
+        if (session->lease != NULL) {
+            return SESSION_UPSTREAM_MS;
+        }
+        return session_listener(session)->greet_delay_ms;
+    case DEADLINE_COMMAND:
+        return config->command_timeout_ms;
+    case DEADLINE_DATA:
+        return config->data_timeout_ms;
+    case DEADLINE_LINGER:
+        return SESSION_LINGER_MS;
+    }
+    return SESSION_UPSTREAM_MS;
+}
+
+/* A step that waits for the client runs under its state's deadline and the session's; the lease
+ * watches the rest. */
+static void session_set_deadline(struct session *session)
+{
+    int64_t span_ms = session_deadline_ms(session);
+    int64_t deadline_ms = session_now(session) + span_ms;
+    int64_t over_ms = session->begun_ms + session->worker->config->session_timeout_ms;
+    bool upstreams_turn = rows[session->state].deadline == DEADLINE_NONE;
+    if (session->state != SESSION_CLOSING && !upstreams_turn && over_ms < deadline_ms) {
+        deadline_ms = over_ms;
+    }
+    loop_timer_set(session->worker->loop, &session->timer, deadline_ms, on_deadline);
+}
+
+/* A lost wake-up shows here and nowhere else: each cause must be able to poke us. */
+static void session_check_wait(const struct session *session)
+{
+    uint32_t waiting = session->waiting;
+    assert(waiting != 0);
+    assert((waiting & ~rows[session->state].waits) == 0);
+    assert(!(waiting & WAIT_CLIENT_BYTES) || stream_is_reading(&session->client));
+    assert(!(waiting & WAIT_CLIENT_DRAIN) || stream_is_sending(&session->client));
+    assert(!(waiting & WAIT_UPSTREAM_BYTES) || session->lease->state == LEASE_BUSY);
+    assert(!(waiting & WAIT_UPSTREAM_DRAIN) || stream_is_sending(&session->lease->stream));
+    assert(!(waiting & WAIT_CONNECT) || lease_is_opening(session->lease));
+    assert(!(waiting & WAIT_TIMER) || session_deadline_ms(session) > 0);
+    assert(!(waiting & WAIT_CLOSED) || !stream_is_closed(&session->client));
+}
+
+enum step session_wait(struct session *session, uint32_t causes)
+{
+    session->waiting = (uint8_t)causes;
+    return STEP_WAIT;
+}
+
+static void session_gone(struct session *session)
+{
+    assert(stream_is_closed(&session->client));
+    assert(session->lease == NULL);
+    assert(session->transaction == NULL);
+    session_enter(session, SESSION_GONE);
+    loop_timer_stop(session->worker->loop, &session->timer);
+    list_remove(&session->node);
+    list_push_back(&session->worker->gone, &session->node);
+}
+
+void session_advance(struct session *session)
+{
+    assert(session->magic == SESSION_MAGIC);
+    session->waiting = 0;
+    for (int steps = 0; steps < SESSION_STEPS_MAX; steps++) {
+        switch (rows[session->state].step(session)) {
+        case STEP_MORE:
+            break;
+        case STEP_WAIT:
+            session_check_wait(session);
+            session_set_deadline(session);
+            return;
+        case STEP_END:
+            session_gone(session);
+            return;
+        }
+    }
+    if (op_is_idle(&session->again)) {
+        loop_post(session->worker->loop, &session->again, on_again);
+    }
+}
+
+static void session_poke(struct session *session)
+{
+    if (session->state != SESSION_GONE && op_is_idle(&session->again)) {
+        session_advance(session);
+    }
+}
+
+static void on_again(struct op *op, int result)
+{
+    struct session *session = list_entry(op, struct session, again);
+    (void)result; /* a posted op has no outcome */
+    session_poke(session);
+}
+
+static void on_client(struct stream *stream, enum stream_event event, int result)
+{
+    struct session *session = list_entry(stream, struct session, client);
+    (void)result; /* the steps look at the stream itself */
+    if (event == STREAM_SENT && result < 0) {
+        stream->ended = true;
+    }
+    session_poke(session);
+}
+
+static void on_lease(struct lease *lease, void *owner)
+{
+    struct session *session = owner;
+    assert(session->lease == lease);
+    session_poke(session);
+}
+
+static void on_deadline(struct timer *timer)
+{
+    struct session *session = list_entry(timer, struct session, timer);
+    session->timed_out = true;
+    session->is_over =
+        session_now(session) >= session->begun_ms + session->worker->config->session_timeout_ms;
+    session_poke(session);
+}
+
+/* ---- life ---- */
+
+bool session_start(struct worker *worker, const struct handoff_item *item)
+{
+    struct session *session = pool_get(&worker->sessions);
+    if (session == NULL) {
+        loop_close(worker->loop, item->fd);
+        return false;
+    }
+    memset(session, 0, offsetof(struct session, helo) + 1);
+    session->magic = SESSION_MAGIC;
+    session->state = SESSION_GREET;
+    session->listener = (uint8_t)item->listener;
+    session->worker = worker;
+    session->peer = item->peer;
+    session->id = worker_new_id(worker);
+    session->begun_ms = loop_now_ms(worker->loop);
+    timer_init(&session->timer);
+    op_init(&session->again);
+    list_init(&session->node);
+    list_push_back(&worker->session_list, &session->node);
+    stream_init(&session->client, worker->loop, &worker->chunks, on_client);
+    stream_open(&session->client, item->fd);
+    session_advance(session);
+    return true;
+}
+
+void session_free(struct session *session)
+{
+    assert(session->state == SESSION_GONE);
+    assert(op_is_idle(&session->again));
+    list_remove(&session->node);
+    struct worker *worker = session->worker;
+    session->magic = 0;
+    pool_put(&worker->sessions, session);
+    atomic_fetch_sub_explicit(&worker->shared->sessions, 1, memory_order_relaxed);
+}
+
+void session_shut_down(struct session *session)
+{
+    bool stop = session->worker->phase == WORKER_STOPPING;
+    if (session->state == SESSION_GONE || session->state == SESSION_CLOSING) {
+        return;
+    }
+    if (stop) {
+        (void)session_end(session, "421 4.3.2 shutting down", "shutdown"); /* always MORE */
+    }
+    session_poke(session);
+}
+
+/* ---- replies ---- */
+
+static void session_note_reply(struct session *session, uint16_t code, const char *text,
+                               uint32_t len)
+{
+    struct transaction *transaction = session->transaction;
+    if (transaction == NULL) {
+        return;
+    }
+    if (len > TRANSACTION_REPLY_MAX) {
+        len = TRANSACTION_REPLY_MAX;
+    }
+    transaction->reply_code = code;
+    transaction->reply_len = (uint16_t)len;
+    memcpy(transaction->reply_text, text, len);
+}
+
+/* The steps made sure of the room, so a failure means that the pool is empty: the client cannot be
+ * told any more. */
+static void session_put(struct session *session, const char *bytes, uint32_t len)
+{
+    if (stream_put(&session->client, bytes, len) < 0) {
+        session->client.ended = true;
+    }
+}
+
+void session_reply(struct session *session, const char *line)
+{
+    uint32_t len = (uint32_t)strlen(line);
+    assert(len > 4);
+    session_put(session, line, len);
+    session_put(session, "\r\n", 2);
+    session_note_reply(session,
+                       (uint16_t)((line[0] - '0') * 100 + (line[1] - '0') * 10 + line[2] - '0'),
+                       line + 4, len - 4);
+    if (line[0] == '5') {
+        session->errors++;
+    }
+}
+
+void session_pass_reply(struct session *session, const struct smtp_reply *reply, const char *bytes)
+{
+    session_put(session, bytes, reply->len);
+    session_note_reply(session, reply->code, bytes + 4, reply->len > 6 ? reply->len - 6 : 0);
+}
+
+enum step session_command_done(struct session *session)
+{
+    stream_consume(&session->client, session->line_len);
+    session->line_len = 0;
+    session->is_resumed = false;
+    return STEP_MORE;
+}
+
+/* ---- records ---- */
+
+static void session_peer_text(const struct session *session, char *out, uint32_t size)
+{
+    char address[INET6_ADDRSTRLEN] = "unknown";
+    if (session->peer.sa.sa_family == AF_INET6) {
+        (void)inet_ntop(AF_INET6, &session->peer.in6.sin6_addr, address, sizeof(address));
+        (void)snprintf(out, size, "[%s]:%u", address, ntohs(session->peer.in6.sin6_port));
+        return;
+    }
+    (void)inet_ntop(AF_INET, &session->peer.in.sin_addr, address, sizeof(address));
+    (void)snprintf(out, size, "%s:%u", address, ntohs(session->peer.in.sin_port));
+}
+
+static int64_t realtime_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void session_write_record(struct session *session, struct record *record)
+{
+    char id[SESSION_ID_SIZE];
+    char peer[INET6_ADDRSTRLEN + 10];
+    session_id_text(session->id, id);
+    session_peer_text(session, peer, sizeof(peer));
+    record->ts_ms = realtime_ms();
+    record->session = text_of(id);
+    record->listener = text_of(session_listener(session)->name);
+    record->client = text_of(peer);
+    record->helo = text_of(session->helo);
+    char *room = log_buffer_room(&session->worker->log, RECORD_MAX);
+    log_buffer_commit(&session->worker->log,
+                      record_write(record, session->worker->config->log_format, room));
+}
+
+static struct text text_or_empty(const char *string)
+{
+    return string == NULL ? (struct text){NULL, 0} : text_of(string);
+}
+
+static void session_record_transaction(struct session *session, enum record_verdict verdict,
+                                       const char *decided_by)
+{
+    struct transaction *t = session->transaction;
+    int64_t now_ms = session_now(session);
+    struct record record = {
+        .is_transaction = true,
+        .transaction = session->transactions,
+        .from = t->envelope.from,
+        .envelope = &t->envelope,
+        .size = t->size,
+        .upstream = text_or_empty(t->upstream),
+        .reply_code = t->reply_code,
+        .reply_text = {t->reply_text, t->reply_len},
+        .decided_by = decided_by,
+        .verdict = verdict,
+        .ms = {.total = now_ms - t->begun_ms,
+               .connect = t->connect_ms,
+               .data = t->data_ms > 0 ? (t->eom_ms > 0 ? t->eom_ms : now_ms) - t->data_ms : 0,
+               .upstream_reply = t->eom_ms > 0 ? now_ms - t->eom_ms : 0},
+    };
+    session_write_record(session, &record);
+}
+
+static void session_record_session(struct session *session, const char *line,
+                                   const char *decided_by)
+{
+    struct record record = {
+        .decided_by = decided_by,
+        .verdict = line == NULL || line[0] == '2' ? VERDICT_ABORT
+                   : line[0] == '4'               ? VERDICT_DEFER
+                                                  : VERDICT_REJECT,
+        .ms = {.total = session_now(session) - session->begun_ms},
+    };
+    if (line != NULL) {
+        record.reply_code =
+            (uint16_t)((line[0] - '0') * 100 + (line[1] - '0') * 10 + line[2] - '0');
+        record.reply_text = text_of(line + 4);
+    }
+    session_write_record(session, &record);
+}
+
+/* ---- transactions ---- */
+
+bool session_begin_transaction(struct session *session)
+{
+    assert(session->transaction == NULL);
+    struct transaction *transaction = pool_get(&session->worker->transactions);
+    if (transaction == NULL) {
+        return false;
+    }
+    memset(transaction, 0, offsetof(struct transaction, params));
+    envelope_init(&transaction->envelope, &session->worker->chunks);
+    transaction->begun_ms = session_now(session);
+    session->transaction = transaction;
+    session->transactions++;
+    return true;
+}
+
+void session_end_transaction(struct session *session, enum record_verdict verdict,
+                             const char *decided_by)
+{
+    struct transaction *transaction = session->transaction;
+    assert(transaction != NULL);
+    session_record_transaction(session, verdict, decided_by);
+    envelope_reset(&transaction->envelope);
+    session->transaction = NULL;
+    pool_put(&session->worker->transactions, transaction);
+    if (session_upstream(session)->config->contact != CONTACT_CONNECT) {
+        lease_return(&session->lease);
+    }
+}
+
+bool session_take_lease(struct session *session, bool fresh)
+{
+    assert(session->lease == NULL);
+    session->lease =
+        lease_take(session->worker, session_upstream(session), fresh, on_lease, session);
+    return session->lease != NULL && session->lease->state == LEASE_READY;
+}
+
+enum record_verdict session_reply_verdict(const struct session *session)
+{
+    uint16_t code = session->transaction->reply_code;
+    if (code < 400) {
+        return code >= 200 ? VERDICT_ACCEPT : VERDICT_ABORT;
+    }
+    return code < 500 ? VERDICT_DEFER : VERDICT_REJECT;
+}
+
+void session_abort_transaction(struct session *session, const char *decided_by)
+{
+    struct transaction *transaction = session->transaction;
+    if (transaction == NULL) {
+        return;
+    }
+    bool refused =
+        transaction->envelope.rcpt_count > 0 && transaction->envelope.accepted_count == 0;
+    if (!refused) {
+        session_end_transaction(session, VERDICT_ABORT, decided_by);
+        return;
+    }
+    const char *rule = transaction->decided_by != NULL ? transaction->decided_by : "upstream";
+    session_end_transaction(session, session_reply_verdict(session), rule);
+}
+
+enum step session_end(struct session *session, const char *line, const char *decided_by)
+{
+    bool unread = stream_len(&session->client) > session->line_len;
+    if (line != NULL && stream_room(&session->client) > 0) {
+        session_reply(session, line);
+    }
+    if (session->state == SESSION_BODY || session->state == SESSION_FORWARD) {
+        lease_drop(&session->lease);
+    }
+    session_abort_transaction(session, decided_by);
+    lease_return(&session->lease);
+    if (session->transactions == 0) {
+        session_record_session(session, line, decided_by);
+    }
+    session_enter(session, SESSION_CLOSING);
+    bool polite = line != NULL && line[0] == '2' && !unread;
+    stream_stop(&session->client, polite ? STOP_DRAIN : STOP_LINGER);
+    return STEP_MORE;
+}

@@ -1,0 +1,147 @@
+/*
+ * session - one client connection: where its dialogue is, what it waits for, what it owns.
+ *
+ * Three separate things: the dialogue (enum session_state), what is in flight (the ops in the
+ * streams), whether the socket is plain or secured (inside the stream). A const table maps a state
+ * to its step, its deadline and what it may wait for; session_advance() is the only driver and
+ * session_enter() the only writer of the state. Callbacks record and poke; SMTP is in the steps
+ * (core/session_steps.c, core/command.c, core/relay.c).
+ */
+#ifndef CORE_SESSION_H
+#define CORE_SESSION_H
+
+#include "core/handoff.h"
+#include "core/lease.h"
+#include "core/smtp_line.h"
+#include "core/transaction.h"
+#include "core/worker.h"
+#include "net/stream.h"
+
+enum session_state {
+    SESSION_GREET,   /* before the banner: greet_delay, contact = connect */
+    SESSION_COMMAND, /* a command line is due */
+    SESSION_CONTACT, /* an upstream connection is being opened for the command at the head of the
+                        window */
+    SESSION_FORWARD, /* the upstream owes replies to what was forwarded */
+    SESSION_BODY,    /* a message passes from client to upstream */
+    SESSION_DISCARD, /* the rest of a refused message is read to its true end */
+    SESSION_CLOSING, /* the last reply is on its way out */
+    SESSION_GONE,    /* to be freed at the end of the turn */
+    SESSION_STATE_COUNT
+};
+
+/* What a step returns: call the next step, something outside will poke us, or the session is over.
+ */
+enum step { STEP_MORE, STEP_WAIT, STEP_END };
+
+/* Causes of a wait, a set; each must have something live behind it (asserted at each WAIT). */
+enum wait_cause {
+    WAIT_CLIENT_BYTES = 1 << 0,
+    WAIT_CLIENT_DRAIN = 1 << 1,
+    WAIT_UPSTREAM_BYTES = 1 << 2,
+    WAIT_UPSTREAM_DRAIN = 1 << 3,
+    WAIT_CONNECT = 1 << 4,
+    WAIT_TIMER = 1 << 5,
+    WAIT_CLOSED = 1 << 6,
+};
+
+enum {
+    SESSION_ID_SIZE = 14, /* 13 characters and a NUL */
+    /* Room in the client's output that a step may count on: one upstream reply and some of ours. */
+    SESSION_REPLY_ROOM = SMTP_REPLY_MAX + 1024,
+    SESSION_LINGER_MS = 3000,
+};
+
+struct session {
+    uint32_t magic;
+    uint8_t state;    /* enum session_state */
+    uint8_t waiting;  /* set of enum wait_cause */
+    uint8_t listener; /* index */
+    bool is_extended; /* EHLO rather than HELO */
+    bool is_skipping; /* a bad or overlong line is being skipped to its CRLF */
+    bool timed_out;   /* the deadline of the state has passed: the next step deals with it */
+    bool is_over;     /* the session's time is up */
+    bool is_resumed;  /* the command at the head of the window is run again, now that a lease is
+                         there */
+    uint8_t verb;     /* enum smtp_verb of the command at the head of the window */
+    struct smtp_line_skip skip;
+    uint32_t line_len; /* of the command being worked on, with its CRLF; it leaves the window with
+                          its reply */
+    uint32_t offered;  /* enum smtp_ext of our EHLO reply */
+    uint32_t commands; /* since the last message that was delivered */
+    uint32_t errors;   /* 5xx of our own */
+    uint32_t transactions;
+    uint64_t id;
+    uint64_t size_max; /* of our EHLO reply; 0: none */
+    int64_t begun_ms;  /* the loop's clock */
+    struct worker *worker;
+    struct lease *lease; /* held from the first forwarded command to the end of the transaction */
+    struct transaction *transaction; /* from MAIL on; NULL outside of one */
+    struct list_node node;           /* the worker's list of sessions, then its list of gone ones */
+    struct timer timer;
+    struct op again; /* posted when a turn's budget is used up */
+    struct stream client;
+    union client_addr peer;
+    char helo[CONFIG_TEXT_MAX]; /* NUL-terminated; empty before HELO or EHLO */
+};
+
+/* Takes the descriptor over and starts the dialogue. False when there is no room (the descriptor is
+ * closed then). */
+bool session_start(struct worker *worker, const struct handoff_item *item);
+
+/* Frees a session that is GONE. */
+void session_free(struct session *session);
+
+/* Runs steps until one waits. The one entry from outside. */
+void session_advance(struct session *session);
+
+/* The worker drains or stops: sessions that are between transactions end now. */
+void session_shut_down(struct session *session);
+
+/* ---- for the steps ---- */
+
+/* The only writer of the state; asserts that the edge is in the table of allowed ones. */
+void session_enter(struct session *session, enum session_state state);
+
+enum step session_wait(struct session *session, uint32_t causes);
+
+const struct config_listener *session_listener(const struct session *session);
+struct upstream *session_upstream(const struct session *session);
+int64_t session_now(const struct session *session);
+void session_id_text(uint64_t id, char out[SESSION_ID_SIZE]);
+
+/* A reply of our own: `line` is "250 2.0.0 OK", without CRLF. A 5xx counts as an error of the
+ * client. */
+void session_reply(struct session *session, const char *line);
+/* An upstream's reply, all lines as they came. */
+void session_pass_reply(struct session *session, const struct smtp_reply *reply, const char *bytes);
+/* The command at the head of the window has had its reply: it leaves the window. Always STEP_MORE.
+ */
+enum step session_command_done(struct session *session);
+
+/* Starts and ends a transaction. Ending writes the record and gives the lease back. */
+bool session_begin_transaction(struct session *session);
+void session_end_transaction(struct session *session, enum record_verdict verdict,
+                             const char *decided_by);
+/* Verdict by the class of the last reply. */
+enum record_verdict session_reply_verdict(const struct session *session);
+/* RSET, EHLO, QUIT, a lost client: what there is of a transaction is over. */
+void session_abort_transaction(struct session *session, const char *decided_by);
+
+/* Says `line` (NULL: nothing), then CLOSING. Always STEP_MORE. */
+enum step session_end(struct session *session, const char *line, const char *decided_by);
+
+/* Leases the upstream. True when the lease is ready at once (a pooled one); else enter CONTACT and
+ * return. False with session->lease NULL when the worker has no room. */
+bool session_take_lease(struct session *session, bool fresh);
+
+/* The steps. */
+enum step step_greet(struct session *session);
+enum step step_command(struct session *session);
+enum step step_contact(struct session *session);
+enum step step_forward(struct session *session);
+enum step step_body(struct session *session);
+enum step step_discard(struct session *session);
+enum step step_closing(struct session *session);
+
+#endif

@@ -1,0 +1,173 @@
+/*
+ * session_steps - the dialogue in its order: greeting, commands, contact, the end. The steps for
+ * forwarded commands are in core/forward.c, those for a message in core/relay.c.
+ */
+#include <assert.h>
+#include <stdio.h>
+
+#include "core/command.h"
+#include "core/forward.h"
+#include "core/session.h"
+
+static enum step greet(struct session *session)
+{
+    char line[CONFIG_TEXT_MAX + 32];
+    (void)snprintf(line, sizeof(line), "220 %s ESMTP mailweir", session->worker->config->hostname);
+    session_reply(session, line);
+    session_enter(session, SESSION_COMMAND);
+    return STEP_MORE;
+}
+
+/* contact = connect: the upstream comes first. */
+static enum step greet_contact(struct session *session)
+{
+    if (session->lease == NULL && !session_take_lease(session, true) && session->lease == NULL) {
+        return session_end(session, "421 4.3.1 insufficient system storage", "limits.memory");
+    }
+    if (lease_is_opening(session->lease)) {
+        return session_wait(session, WAIT_CONNECT);
+    }
+    if (lease_is_lost(session->lease)) {
+        char line[LEASE_REASON_MAX + 64];
+        (void)snprintf(line, sizeof(line), "421 4.4.1 no upstream server can be reached (%s)",
+                       session->lease->reason);
+        return session_end(session, line, "upstream");
+    }
+    return greet(session);
+}
+
+enum step step_greet(struct session *session)
+{
+    if (session->worker->phase != WORKER_RUNNING) {
+        return session_end(session, "421 4.3.2 shutting down", "shutdown");
+    }
+    if (stream_len(&session->client) > 0) {
+        return session_end(session, "554 5.5.1 you spoke before the greeting", "greet_delay");
+    }
+    if (session->client.ended) {
+        return session_end(session, NULL, "client");
+    }
+    if (session_listener(session)->greet_delay_ms > 0 && !session->timed_out &&
+        session->lease == NULL) {
+        if (stream_read(&session->client, RECV_LATER) < 0) {
+            return session_end(session, NULL, "client");
+        }
+        return session_wait(session, WAIT_TIMER | WAIT_CLIENT_BYTES);
+    }
+    if (session_upstream(session)->config->contact == CONTACT_CONNECT) {
+        return greet_contact(session);
+    }
+    return greet(session);
+}
+
+/* ---- commands ---- */
+
+/* No complete line: what was gathered goes out, and the client may speak. */
+static enum step command_wait(struct session *session)
+{
+    stream_flush(&session->client);
+    if (stream_read(&session->client, RECV_LATER) < 0) {
+        return session_end(session, NULL, "client");
+    }
+    return session_wait(session, WAIT_CLIENT_BYTES);
+}
+
+static enum step skip_line(struct session *session)
+{
+    bool found = false;
+    uint32_t taken = smtp_line_skip(&session->skip, stream_bytes(&session->client),
+                                    stream_len(&session->client), &found);
+    stream_consume(&session->client, taken);
+    if (found) {
+        session->is_skipping = false;
+        return STEP_MORE;
+    }
+    return command_wait(session);
+}
+
+static enum step refuse_line(struct session *session, const char *line)
+{
+    session_reply(session, line);
+    session->is_skipping = true;
+    session->skip = (struct smtp_line_skip){false};
+    return STEP_MORE;
+}
+
+static enum step next_line(struct session *session)
+{
+    struct text line;
+    uint32_t taken = 0;
+    switch (smtp_line_scan(stream_bytes(&session->client), stream_len(&session->client), &line,
+                           &taken)) {
+    case LINE_MORE:
+        return command_wait(session);
+    case LINE_BAD:
+        session->commands++;
+        return refuse_line(session,
+                           "500 5.5.2 only CRLF ends a line; bare CR, bare LF and NUL are refused");
+    case LINE_LONG:
+        session->commands++;
+        return refuse_line(session, "500 5.5.2 line too long");
+    case LINE_OK:
+        break;
+    }
+    session->line_len = taken;
+    session->commands += session->is_resumed ? 0 : 1;
+    if (session->commands > session->worker->config->commands) {
+        return session_end(session, "421 4.7.0 too many commands", "limits.commands");
+    }
+    return command_run(session, line);
+}
+
+enum step step_command(struct session *session)
+{
+    const struct config *config = session->worker->config;
+    if (session->timed_out) {
+        return session_end(session, "421 4.4.2 timeout, closing connection",
+                           session->is_over ? "limits.session_timeout" : "limits.command_timeout");
+    }
+    if (stream_room(&session->client) < SESSION_REPLY_ROOM) {
+        stream_flush(&session->client);
+        return session_wait(session, WAIT_CLIENT_DRAIN);
+    }
+    if (session->worker->phase != WORKER_RUNNING && session->transaction == NULL) {
+        return session_end(session, "421 4.3.2 shutting down", "shutdown");
+    }
+    if (session->errors >= config->errors) {
+        return session_end(session, "421 4.7.0 too many errors", "limits.errors");
+    }
+    if (session->is_skipping) {
+        return skip_line(session);
+    }
+    return next_line(session);
+}
+
+/* ---- contact ---- */
+
+enum step step_contact(struct session *session)
+{
+    struct lease *lease = session->lease;
+    if (lease != NULL && lease_is_opening(lease)) {
+        return session_wait(session, WAIT_CONNECT);
+    }
+    if (lease == NULL || lease_is_lost(lease)) {
+        return forward_unreachable(session);
+    }
+    session->transaction->connect_ms = lease->ready_ms - lease->opened_ms;
+    session->is_resumed = true;
+    session_enter(session, SESSION_COMMAND);
+    return STEP_MORE;
+}
+
+/* ---- the end ---- */
+
+enum step step_closing(struct session *session)
+{
+    if (session->timed_out) {
+        stream_stop(&session->client, STOP_NOW);
+    }
+    if (stream_is_closed(&session->client)) {
+        return STEP_END;
+    }
+    return session_wait(session, WAIT_CLOSED);
+}

@@ -1,0 +1,39 @@
+/*
+ * digest - SHA-256 of bytes that come in pieces.
+ *
+ * The one file of filters/ that names wolfSSL is digest.c; its state is embedded here as plain
+ * memory, so that owners need neither the library's headers nor an allocation. Pure computation:
+ * nothing here waits, logs or fails because of what the bytes are. A digest in work belongs to one
+ * thread and ends with digest_final() or digest_drop().
+ */
+#ifndef FILTERS_DIGEST_H
+#define FILTERS_DIGEST_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    DIGEST_SIZE = 32,
+    DIGEST_HEX_SIZE = 65,    /* lower-case digits and the terminating NUL */
+    DIGEST_STATE_SIZE = 256, /* holds the library's state; checked when digest.c is compiled */
+};
+
+struct digest {
+    uint32_t magic;
+    _Alignas(16) unsigned char state[DIGEST_STATE_SIZE];
+};
+
+/* Begins. 0, or -ENOMEM when the library cannot set itself up. */
+int digest_init(struct digest *digest) __attribute__((warn_unused_result));
+
+void digest_update(struct digest *digest, const void *data, size_t len);
+
+/* Ends: writes the sum. The digest may be digest_init()ed again. */
+void digest_final(struct digest *digest, uint8_t ret_sum[DIGEST_SIZE]);
+
+/* Ends without a sum. Harmless on a digest that has ended or that is all zero. */
+void digest_drop(struct digest *digest);
+
+void digest_hex(const uint8_t sum[DIGEST_SIZE], char ret_hex[DIGEST_HEX_SIZE]);
+
+#endif
