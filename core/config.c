@@ -393,6 +393,7 @@ static int set_value(struct config_build *build, const struct config_key *key, c
 /* The section may come later: finish() looks the name up. */
 static int set_upstream(struct config_build *build, const char *value, struct config_why *why)
 {
+    assert(build->notes != NULL);
     if (!config_is_section_name(value)) {
         config_why_set(why, "'%s' is not a name; write the NAME of an [upstream:NAME] section",
                        value);

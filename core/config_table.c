@@ -156,10 +156,13 @@ int config_key_set(const struct config_key *key, const char *text, void *section
     switch (key->type) {
     case TYPE_NUMBER:
     case TYPE_WORKERS:
+        assert(at != NULL);
         return set_number(key, text, at, why);
     case TYPE_DURATION:
+        assert(at != NULL);
         return set_duration(key, text, at, why);
     case TYPE_SIZE:
+        assert(at != NULL);
         return set_size(key, text, at, why);
     case TYPE_WORD:
     case TYPE_YES_NO:
@@ -167,6 +170,7 @@ int config_key_set(const struct config_key *key, const char *text, void *section
     case TYPE_HOSTNAME:
     case TYPE_USER:
     case TYPE_TARGET:
+        assert(at != NULL);
         return set_text(key, text, at, why);
     case TYPE_BIND:
     case TYPE_SERVER:

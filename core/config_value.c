@@ -143,7 +143,8 @@ static struct config_shown show(int64_t value, const struct config_unit *units)
         units++;
     }
     struct config_shown shown;
-    (void)snprintf(shown.text, sizeof(shown.text), "%lld%s", (long long)value, units->name);
+    (void)snprintf(shown.text, sizeof(shown.text), "%lld%s", (long long)(value / units->factor),
+                   units->name);
     return shown;
 }
 

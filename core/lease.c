@@ -70,6 +70,11 @@ static void lease_enter(struct lease *lease, enum lease_state state)
     lease->state = (uint8_t)state;
 }
 
+static bool lease_is_alive(const struct lease *lease)
+{
+    return lease->state != LEASE_NEXT && lease->state != LEASE_LOST;
+}
+
 static uint32_t lease_group(const struct lease *lease)
 {
     return (uint32_t)(lease->upstream - lease->worker->shared->upstreams);
@@ -123,7 +128,7 @@ static void lease_release_slot(struct lease *lease)
 
 static void lease_close(struct lease *lease)
 {
-    bool had_slot = lease->state != LEASE_LOST && lease->state != LEASE_NEXT;
+    bool had_slot = lease_is_alive(lease);
     lease_forget_owner(lease);
     lease_enter(lease, LEASE_CLOSING);
     if (had_slot) {
@@ -371,27 +376,23 @@ static void lease_read(struct lease *lease)
     _Static_assert((int)SMTP_REPLY_MAX <= (int)STREAM_UNREAD_MAX,
                    "a reply fits in front of the next receive");
     int result = stream_read(&lease->stream, RECV_LATER);
-    if (result < 0 && !lease_is_lost(lease)) {
+    if (result < 0) {
         lease_lose_errno(lease, "", result == -EPIPE ? 0 : result);
     }
 }
 
-/* Bytes came while a reply is owed or the connection is being opened. */
+/* Bytes came while the connection is being opened. */
 static void lease_received(struct lease *lease)
 {
     struct smtp_reply reply;
     int found = lease_scan(lease, &reply);
-    if (found == 0) {
-        lease_read(lease);
-    }
-    if (lease_is_opening(lease) && found > 0) {
+    if (found > 0 && stream_len(&lease->stream) > reply.len) {
+        lease_lose(lease, "spoke out of turn", "");
+    } else if (found > 0) {
         lease_greet(lease, &reply);
-        if (!lease_is_lost(lease) && stream_len(&lease->stream) > 0) {
-            lease_lose(lease, "spoke out of turn", "");
-        }
-        if (!lease_is_lost(lease)) {
-            lease_read(lease);
-        }
+    }
+    if (lease_is_alive(lease)) {
+        lease_read(lease);
     }
 }
 
@@ -432,7 +433,11 @@ int lease_reply(struct lease *lease, struct smtp_reply *ret_reply)
     }
     assert(lease->state == LEASE_BUSY);
     assert(lease->expect_count > 0);
-    return lease_scan(lease, ret_reply);
+    int found = lease_scan(lease, ret_reply);
+    if (found == 0) {
+        lease_read(lease);
+    }
+    return lease_is_lost(lease) ? -EPIPE : found;
 }
 
 const char *lease_reply_bytes(const struct lease *lease)
@@ -596,7 +601,7 @@ static void lease_owned_event(struct lease *lease, enum stream_event event, int 
     case STREAM_RECEIVED:
         if (lease->state == LEASE_READY) {
             lease_unasked(lease);
-        } else {
+        } else if (opening) {
             lease_received(lease);
         }
         break;

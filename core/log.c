@@ -323,10 +323,11 @@ static bool report_lost(int fd, enum log_kind kind)
     clock_gettime(CLOCK_REALTIME, &now);
     record_time((int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000, time);
     char line[256];
-    int len = snprintf(line, sizeof(line),
-                       "%s%s mailweir[%d] warning: log: %llu lines were lost, the target could not "
-                       "be written\n",
-                       sink.is_torn ? "\n" : "", time, (int)getpid(), (unsigned long long)lost);
+    int len =
+        snprintf(line, sizeof(line),
+                 "%s%s mailweir[%d] warning: log: the target could not be written, lines lost: "
+                 "%llu\n",
+                 sink.is_torn ? "\n" : "", time, (int)getpid(), (unsigned long long)lost);
     assert(len > 0 && (size_t)len < sizeof(line));
     ssize_t written = write_once(fd, kind, line, (uint32_t)len);
     if (written == len) {

@@ -166,7 +166,7 @@ static uint32_t scan_clean(struct smtp_body *body, const char *data, uint32_t le
 {
     uint32_t stuffed = 0;
     uint32_t at = 0;
-    uint8_t state = body->state;
+    uint8_t state = body->eod_state;
     while (at < len) {
         if (state == STATE_TEXT) {
             at = take_lines(body, data, at, len);
@@ -187,7 +187,7 @@ static uint32_t scan_clean(struct smtp_body *body, const char *data, uint32_t le
         state = next;
         at += next != STATE_TEXT; /* a line's first byte is left to take_lines() */
     }
-    body->state = state;
+    body->eod_state = state;
     *ret_stuffed = stuffed;
     return at;
 }
@@ -198,42 +198,42 @@ static uint32_t seek_end(struct smtp_body *body, const char *data, uint32_t len,
     *ret_end = false;
     uint32_t at = 0;
     while (at < len) {
-        if (body->state == STATE_TEXT) {
+        if (body->eod_state == STATE_TEXT) {
             const char *cr = memchr(data + at, '\r', len - at);
             if (cr == NULL) {
                 return len;
             }
             at = (uint32_t)(cr - data);
         }
-        uint8_t next = next_state[body->state][class_of[(uint8_t)data[at]]];
+        uint8_t next = next_state[body->eod_state][class_of[(uint8_t)data[at]]];
         at++;
         if (next == STATE_END) {
             *ret_end = true;
             break;
         }
-        body->state = next;
+        body->eod_state = next;
     }
     return at;
 }
 
 void smtp_body_init(struct smtp_body *body)
 {
-    *body = (struct smtp_body){.state = STATE_START, .fault = BODY_CLEAN, .in_header = true};
+    *body = (struct smtp_body){.eod_state = STATE_START, .fault = BODY_CLEAN, .in_header = true};
 }
 
 void smtp_body_scan(struct smtp_body *body, const char *data, uint32_t len,
                     struct smtp_body_step *ret_step)
 {
     assert(data != NULL || len == 0);
-    assert(body->state < STATE_END);
+    assert(body->eod_state < STATE_END);
     struct text held = {.at = "", .len = 0};
     uint64_t released = 0;
     uint32_t stuffed = 0;
     uint32_t at = 0;
     if (body->fault == BODY_CLEAN) {
-        held = held_in[body->state];
+        held = held_in[body->eod_state];
         at = scan_clean(body, data, len, &stuffed);
-        released = (uint64_t)held.len + at - held_in[body->state].len;
+        released = (uint64_t)held.len + at - held_in[body->eod_state].len;
         held.len = released < held.len ? (uint32_t)released : held.len;
         body->size += released - stuffed;
     }

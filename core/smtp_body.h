@@ -27,7 +27,7 @@
 enum smtp_body_fault { BODY_CLEAN, BODY_BARE_CR, BODY_BARE_LF, BODY_NUL };
 
 struct smtp_body {
-    uint8_t state;        /* of the end-of-data automaton */
+    uint8_t eod_state;    /* of the end-of-data automaton */
     uint8_t header_state; /* of the header line matcher */
     uint8_t fault;        /* enum smtp_body_fault: the first one */
     bool in_header;       /* no empty line yet */

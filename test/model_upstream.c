@@ -1,0 +1,316 @@
+/*
+ * model_upstream - see test/model_upstream.h.
+ */
+#include "test/model_upstream.h"
+
+#include <assert.h>
+#include <string.h>
+#include <strings.h>
+
+const char MODEL_DROP[] = "drop";
+const char MODEL_RESET[] = "reset";
+const char MODEL_SILENT[] = "silent";
+
+void model_init(struct model *model, struct weir *weir)
+{
+    memset(model, 0, offsetof(struct model, conns));
+    model->weir = weir;
+    model->ehlo = "250-up.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n"
+                  "250-ENHANCEDSTATUSCODES\r\n250-SIZE 1000000\r\n250 DSN\r\n";
+    for (uint32_t i = 0; i < MODEL_CONNS_MAX; i++) {
+        model->conns[i].fd = -1;
+    }
+}
+
+static void violate(struct model *model, const char *what)
+{
+    if (model->violations++ == 0) {
+        model->violation = what;
+    }
+}
+
+static const char *usual(const struct model *model, enum model_stage stage)
+{
+    switch (stage) {
+    case STAGE_CONNECT:
+        return "220 up.example ESMTP\r\n";
+    case STAGE_EHLO:
+        return model->ehlo;
+    case STAGE_HELO:
+        return "250 up.example\r\n";
+    case STAGE_RSET:
+    case STAGE_MAIL:
+        return "250 2.1.0 ok\r\n";
+    case STAGE_RCPT:
+        return "250 2.1.5 ok\r\n";
+    case STAGE_DATA:
+        return "354 go on\r\n";
+    case STAGE_EOM:
+        return "250 2.0.0 taken\r\n";
+    case STAGE_QUIT:
+        return "221 2.0.0 bye\r\n";
+    case STAGE_BODY:
+    case STAGE_COUNT:
+        break;
+    }
+    return "";
+}
+
+static void conn_close(struct model *model, struct model_conn *conn)
+{
+    sim_close(model->weir->sim, conn->fd);
+    conn->fd = -1;
+}
+
+/* Sends an answer. False when the connection is over or silent. */
+static bool say(struct model *model, struct model_conn *conn, const char *answer)
+{
+    struct sim *sim = model->weir->sim;
+    if (answer == MODEL_DROP) {
+        conn_close(model, conn);
+        return false;
+    }
+    if (answer == MODEL_RESET) {
+        sim_reset(sim, conn->fd);
+        conn_close(model, conn);
+        return false;
+    }
+    if (answer == MODEL_SILENT) {
+        conn->is_silent = true;
+        return false;
+    }
+    uint32_t len = (uint32_t)strlen(answer);
+    if (model->drip > 0) {
+        assert(strlen(model->queue) + len < sizeof(model->queue));
+        memcpy(model->queue + strlen(model->queue), answer, len + 1);
+        return true;
+    }
+    (void)sim_write(sim, conn->fd, answer, len); /* the other side may be gone */
+    return true;
+}
+
+static const char *ask(struct model *model, struct model_conn *conn, enum model_stage stage,
+                       const char *line, uint32_t len)
+{
+    const char *answer = NULL;
+    if (model->script != NULL) {
+        answer = model->script(model, conn, stage, line, len);
+    }
+    return answer != NULL ? answer : usual(model, stage);
+}
+
+static enum model_stage stage_of(const char *line, uint32_t len)
+{
+    static const struct {
+        const char *verb;
+        enum model_stage stage;
+    } verbs[] = {{"EHLO ", STAGE_EHLO},      {"HELO ", STAGE_HELO},    {"RSET\r", STAGE_RSET},
+                 {"MAIL FROM:", STAGE_MAIL}, {"RCPT TO:", STAGE_RCPT}, {"DATA\r", STAGE_DATA},
+                 {"QUIT\r", STAGE_QUIT}};
+    for (uint32_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+        size_t verb_len = strlen(verbs[i].verb);
+        if (len >= verb_len && strncasecmp(line, verbs[i].verb, verb_len) == 0) {
+            return verbs[i].stage;
+        }
+    }
+    return STAGE_COUNT;
+}
+
+static void check_order(struct model *model, const struct model_conn *conn, enum model_stage stage)
+{
+    if (stage == STAGE_COUNT) {
+        violate(model, "unknown command");
+    }
+    if (stage == STAGE_MAIL && conn->has_mail) {
+        violate(model, "nested MAIL");
+    }
+    if (stage == STAGE_DATA && conn->rcpts == 0) {
+        violate(model, "DATA without a recipient");
+    }
+}
+
+static void take_effect(struct model_conn *conn, enum model_stage stage, const char *answer)
+{
+    bool good = answer[0] == '2';
+    if (stage == STAGE_RSET || stage == STAGE_EHLO || stage == STAGE_HELO || stage == STAGE_EOM) {
+        conn->has_mail = false;
+        conn->rcpts = 0;
+    } else if (stage == STAGE_MAIL) {
+        conn->has_mail = good;
+    } else if (stage == STAGE_RCPT && good) {
+        conn->rcpts++;
+    } else if (stage == STAGE_DATA) {
+        conn->in_data = strncmp(answer, "354", 3) == 0;
+        conn->body_told = false;
+    }
+}
+
+static bool has_bare(const char *bytes, uint32_t len)
+{
+    for (uint32_t i = 0; i < len; i++) {
+        bool cr = bytes[i] == '\r';
+        bool lf = bytes[i] == '\n';
+        if (bytes[i] == '\0' || (lf && (i == 0 || bytes[i - 1] != '\r')) ||
+            (cr && i + 1 < len && bytes[i + 1] != '\n')) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* One command line with its CRLF. */
+static void on_line(struct model *model, struct model_conn *conn, const char *line, uint32_t len)
+{
+    enum model_stage stage = stage_of(line, len);
+    if (has_bare(line, len)) {
+        violate(model, "bare CR, bare LF or NUL in a command");
+    }
+    check_order(model, conn, stage);
+    if (stage == STAGE_RCPT && !conn->has_mail) {
+        (void)say(model, conn, "503 5.5.1 need MAIL\r\n");
+        return;
+    }
+    const char *answer =
+        stage == STAGE_COUNT ? "500 5.5.1 what?\r\n" : ask(model, conn, stage, line, len);
+    take_effect(conn, stage, answer);
+    if (say(model, conn, answer) && stage == STAGE_QUIT) {
+        conn_close(model, conn);
+    }
+}
+
+/* Offset behind the end-of-data, or 0. */
+static uint32_t find_end(const char *bytes, uint32_t len)
+{
+    if (len >= 3 && memcmp(bytes, ".\r\n", 3) == 0) {
+        return 3;
+    }
+    const char *end = memmem(bytes, len, "\r\n.\r\n", 5);
+    return end == NULL ? 0 : (uint32_t)(end - bytes) + 5;
+}
+
+static void on_message(struct model *model, struct model_conn *conn, uint32_t end)
+{
+    if (conn->len > end) {
+        violate(model, "bytes behind the end-of-data");
+    }
+    model->last_len = end - 3;
+    memcpy(model->last, conn->bytes, model->last_len);
+    conn->in_data = false;
+    const char *answer = ask(model, conn, STAGE_EOM, conn->bytes, end);
+    if (answer[0] == '2' && answer != MODEL_SILENT) {
+        model->messages++;
+    }
+    take_effect(conn, STAGE_EOM, answer);
+    (void)say(model, conn, answer);
+}
+
+static void drop_front(struct model_conn *conn, uint32_t len)
+{
+    conn->len -= len;
+    memmove(conn->bytes, conn->bytes + len, conn->len);
+}
+
+/* Works on one command or message of what has been received. False when it is incomplete. */
+static bool digest(struct model *model, struct model_conn *conn)
+{
+    if (conn->len == 0 || conn->fd < 0 || conn->is_silent) {
+        return false;
+    }
+    if (conn->in_data) {
+        if (!conn->body_told) {
+            conn->body_told = true;
+            const char *answer = ask(model, conn, STAGE_BODY, conn->bytes, conn->len);
+            return say(model, conn, answer);
+        }
+        if (has_bare(conn->bytes, conn->len)) {
+            violate(model, "bare CR, bare LF or NUL in a message");
+        }
+        uint32_t end = find_end(conn->bytes, conn->len);
+        if (end > 0) {
+            on_message(model, conn, end);
+            if (conn->fd >= 0) {
+                drop_front(conn, end);
+            }
+        }
+        return end > 0;
+    }
+    const char *lf = memchr(conn->bytes, '\n', conn->len);
+    if (lf == NULL) {
+        return false;
+    }
+    uint32_t len = (uint32_t)(lf - conn->bytes) + 1;
+    on_line(model, conn, conn->bytes, len);
+    if (conn->fd >= 0) {
+        drop_front(conn, len);
+    }
+    return true;
+}
+
+static bool conn_act(struct model *model, struct model_conn *conn)
+{
+    struct sim *sim = model->weir->sim;
+    if (!conn->greeted) {
+        conn->greeted = true;
+        (void)say(model, conn, ask(model, conn, STAGE_CONNECT, "", 0));
+        return true;
+    }
+    int64_t got = sim_read(sim, conn->fd, conn->bytes + conn->len, MODEL_MESSAGE_MAX - conn->len);
+    if (got == 0 || (got < 0 && sim_at_end(sim, conn->fd))) {
+        conn_close(model, conn);
+        return true;
+    }
+    if (got > 0) {
+        conn->len += (uint32_t)got;
+    }
+    bool acted = got > 0;
+    while (digest(model, conn)) {
+        acted = true;
+    }
+    return acted;
+}
+
+/* One connection at a time is enough for tests that drip. */
+static bool drip(struct model *model, struct model_conn *conn)
+{
+    uint32_t waiting = (uint32_t)strlen(model->queue);
+    uint32_t len = waiting < model->drip ? waiting : model->drip;
+    if (len == 0) {
+        return false;
+    }
+    (void)sim_write(model->weir->sim, conn->fd, model->queue, len); /* the other side may be gone */
+    memmove(model->queue, model->queue + len, waiting - len + 1);
+    return true;
+}
+
+bool model_act(struct model *model)
+{
+    bool acted = false;
+    int fd;
+    for (uint32_t i = 0; i < MODEL_CONNS_MAX; i++) {
+        struct model_conn *conn = &model->conns[i];
+        if (conn->fd < 0 && (fd = sim_accept(model->weir->sim, model->weir->listener)) >= 0) {
+            memset(conn, 0, offsetof(struct model_conn, bytes));
+            conn->fd = fd;
+            model->connections++;
+            model->queue[0] = '\0';
+        }
+        if (conn->fd >= 0) {
+            acted |= conn_act(model, conn);
+        }
+        if (conn->fd >= 0 && model->drip > 0) {
+            acted |= drip(model, conn);
+        }
+    }
+    return acted;
+}
+
+bool model_settle(struct model *model, uint32_t turns_max)
+{
+    for (uint32_t turn = 0; turn < turns_max; turn++) {
+        bool moved = weir_turn(model->weir);
+        if (!model_act(model) && !moved) {
+            return true;
+        }
+    }
+    return false;
+}
