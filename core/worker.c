@@ -269,6 +269,17 @@ void worker_turn(struct worker *worker, int64_t wait_ms_max)
     worker_free_gone(worker);
 }
 
+/* What costs is how often the kernel is entered and how many pieces it moves. */
+static void worker_log_stats(const struct worker *worker)
+{
+    const struct loop_stats *stats = loop_stats(worker->loop);
+    log_line(LEVEL_DEBUG,
+             "worker %u: %llu turns, %llu enters, %llu receives, %llu sends, %llu starved",
+             worker->index, (unsigned long long)stats->turns, (unsigned long long)stats->enters,
+             (unsigned long long)stats->recvs, (unsigned long long)stats->sends,
+             (unsigned long long)stats->starved);
+}
+
 void worker_run(struct worker *worker)
 {
     while (!worker_is_done(worker)) {
@@ -276,4 +287,5 @@ void worker_run(struct worker *worker)
         worker_turn(worker, worker->phase == WORKER_RUNNING ? -1 : 100);
     }
     log_buffer_flush(&worker->log);
+    worker_log_stats(worker);
 }

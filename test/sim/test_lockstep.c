@@ -154,11 +154,11 @@ static uint32_t write_action(char *out, enum action action, const struct plan *p
         return SMTP_LINE_MAX + 12;
     }
     if (action == ACT_MAIL) {
-        return (uint32_t)sprintf(out, "MAIL FROM:<m%d-d%d-e%d@a.example>\r\n", plan->mail,
-                                 plan->data, plan->eom);
+        return (uint32_t)snprintf(out, TEXT_MAX, "MAIL FROM:<m%d-d%d-e%d@a.example>\r\n",
+                                  plan->mail, plan->data, plan->eom);
     }
     if (action == ACT_RCPT) {
-        return (uint32_t)sprintf(out, "RCPT TO:<r%d@c.example>\r\n", plan->rcpt);
+        return (uint32_t)snprintf(out, TEXT_MAX, "RCPT TO:<r%d@c.example>\r\n", plan->rcpt);
     }
     uint32_t len = (uint32_t)strlen(TEXTS[action]);
     memcpy(out, TEXTS[action], len);
