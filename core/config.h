@@ -18,6 +18,8 @@
 #include <stdio.h>
 #include <sys/socket.h>
 
+#include "core/network.h"
+
 enum {
     CONFIG_WORKERS_MAX = 64,
     CONFIG_LISTENERS_MAX = 32,
@@ -26,6 +28,7 @@ enum {
     CONFIG_SERVERS_MAX = 32,
     CONFIG_NAME_MAX = 64,
     CONFIG_TEXT_MAX = 256,
+    CONFIG_NETWORKS_MAX = 64,
 };
 
 enum config_io { IO_AUTO, IO_URING, IO_EPOLL };
@@ -70,6 +73,10 @@ struct config_listener {
     uint32_t upstream;      /* index into config.upstreams */
     int64_t greet_delay_ms; /* bytes before the banner = pregreet: 554 5.5.1 and the end of the
                                session */
+    /* Peers that must begin with a PROXY header, which names the client; nobody else may send one.
+     */
+    struct network trust_proxy[CONFIG_NETWORKS_MAX];
+    uint32_t trust_proxy_count;
 };
 
 struct config {

@@ -13,6 +13,10 @@
 #include <string.h>
 
 _Static_assert(sizeof(enum config_io) == sizeof(int), "words are stored as int");
+_Static_assert(offsetof(struct config_listener, trust_proxy_count) ==
+                   offsetof(struct config_listener, trust_proxy) +
+                       sizeof(struct network) * CONFIG_NETWORKS_MAX,
+               "a list of networks has its count behind it");
 
 enum {
     SECOND = 1000,
@@ -70,6 +74,7 @@ static const struct config_key KEYS[] = {
     ROW(LISTEN, "tls", "off", WORD(LISTEN_TLS_WORDS), .offset = CONFIG_NO_FIELD),
     ROW(LISTEN, "upstream", "default", .type = TYPE_UPSTREAM, .offset = CONFIG_NO_FIELD),
     ROW(LISTEN, "greet_delay", "0s", .type = TYPE_DURATION, RANGE(0, MINUTE), AT(config_listener, greet_delay_ms)),
+    ROW(LISTEN, "trust_proxy", "", .type = TYPE_NETWORKS, AT(config_listener, trust_proxy)),
 
     ROW(UPSTREAM, "server", "127.0.0.1:2626 weight=1 max=200", .type = TYPE_SERVER, .is_required = true, .offset = CONFIG_NO_FIELD),
     ROW(UPSTREAM, "balance", "round_robin", WORD(BALANCE_WORDS), .offset = CONFIG_NO_FIELD),
@@ -115,6 +120,7 @@ static int find_word(const struct config_word *words, const char *text, int *ret
                      struct config_why *why);
 static int set_text(const struct config_key *key, const char *text, void *at,
                     struct config_why *why);
+static int set_networks(const char *text, void *at, struct config_why *why);
 static const char *kind_of_trouble(int error, const char *kind);
 
 const char *config_section_name(enum config_section section)
@@ -137,7 +143,7 @@ const struct config_key *config_keys(uint32_t *ret_count)
 
 bool config_key_is_repeatable(const struct config_key *key)
 {
-    return key->type == TYPE_BIND || key->type == TYPE_SERVER;
+    return key->type == TYPE_BIND || key->type == TYPE_SERVER || key->type == TYPE_NETWORKS;
 }
 
 void config_print_keys(FILE *out)
@@ -172,6 +178,9 @@ int config_key_set(const struct config_key *key, const char *text, void *section
     case TYPE_TARGET:
         assert(at != NULL);
         return set_text(key, text, at, why);
+    case TYPE_NETWORKS:
+        assert(at != NULL);
+        return set_networks(text, at, why);
     case TYPE_BIND:
     case TYPE_SERVER:
     case TYPE_UPSTREAM:
@@ -303,6 +312,34 @@ static int set_text(const struct config_key *key, const char *text, void *at,
         return -EINVAL;
     }
     memcpy(at, text, len + 1);
+    return 0;
+}
+
+/* Networks with spaces or commas between them; each line of a repeated key adds to the list. */
+static int set_networks(const char *text, void *at, struct config_why *why)
+{
+    struct network *networks = at;
+    uint32_t count;
+    void *count_at = (char *)at + sizeof(struct network) * CONFIG_NETWORKS_MAX;
+    memcpy(&count, count_at, sizeof(count));
+    for (text += strspn(text, " \t,"); *text != '\0'; text += strspn(text, " \t,")) {
+        char word[64];
+        size_t len = strcspn(text, " \t,");
+        (void)snprintf(word, sizeof(word), "%.*s", (int)len, text);
+        text += len;
+        if (count == CONFIG_NETWORKS_MAX) {
+            config_why_set(why, "more than %d networks; join some of them", CONFIG_NETWORKS_MAX);
+            return -EINVAL;
+        }
+        if (len >= sizeof(word) || network_parse(word, &networks[count]) < 0) {
+            config_why_set(why,
+                           "'%s' is not a network; write 192.0.2.0/24, 2001:db8::/32 or an address",
+                           word);
+            return -EINVAL;
+        }
+        count++;
+    }
+    memcpy(count_at, &count, sizeof(count));
     return 0;
 }
 

@@ -30,6 +30,8 @@ enum config_type {
     TYPE_HOSTNAME, /* char[max]; may be empty */
     TYPE_USER,     /* char[max]; may be empty */
     TYPE_TARGET,   /* char[max]: stderr, syslog or a path */
+    TYPE_NETWORKS, /* struct network[CONFIG_NETWORKS_MAX] and a uint32_t behind it; repeatable; a
+                      list */
     TYPE_BIND,     /* repeatable; these three belong to core/config.c */
     TYPE_SERVER,   /* repeatable */
     TYPE_UPSTREAM, /* the name of a section that may come later */

@@ -134,6 +134,7 @@ static void lease_close(struct lease *lease)
     if (had_slot) {
         lease_release_slot(lease);
     }
+    loop_timer_stop(lease->worker->loop, &lease->timer);
     stream_stop(&lease->stream, STOP_NOW);
     if (stream_is_closed(&lease->stream)) {
         lease_gone(lease);

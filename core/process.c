@@ -75,6 +75,7 @@ void process_block_signals(sigset_t *ret_set)
     struct sigaction ignore = {.sa_handler = SIG_IGN};
     result = sigaction(SIGPIPE, &ignore, NULL);
     assert(result == 0);
-    result = sigaction(SIGXFSZ, &ignore, NULL); /* a log that meets a file size limit is a lost line */
+    result =
+        sigaction(SIGXFSZ, &ignore, NULL); /* a log that meets a file size limit is a lost line */
     assert(result == 0);
 }

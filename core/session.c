@@ -35,7 +35,14 @@ enum {
 #define TO(state) (1u << (state))
 
 /* Whose deadline a state runs under; those that wait for the upstream are under the lease's. */
-enum deadline { DEADLINE_NONE, DEADLINE_GREET, DEADLINE_COMMAND, DEADLINE_DATA, DEADLINE_LINGER };
+enum deadline {
+    DEADLINE_NONE,
+    DEADLINE_IDENTIFY,
+    DEADLINE_GREET,
+    DEADLINE_COMMAND,
+    DEADLINE_DATA,
+    DEADLINE_LINGER
+};
 
 static const struct state_row {
     const char *name;
@@ -44,6 +51,8 @@ static const struct state_row {
     uint32_t waits; /* causes it may wait for */
     uint32_t next;  /* states it may go to */
 } rows[SESSION_STATE_COUNT] = {
+    [SESSION_IDENTIFY] = {"identify", step_identify, DEADLINE_IDENTIFY, WAIT_CLIENT_BYTES,
+                          TO(SESSION_GREET) | TO(SESSION_CLOSING)},
     [SESSION_GREET] = {"greet", step_greet, DEADLINE_GREET,
                        WAIT_TIMER | WAIT_CONNECT | WAIT_CLIENT_BYTES,
                        TO(SESSION_COMMAND) | TO(SESSION_CLOSING)},
@@ -117,6 +126,8 @@ static int64_t session_deadline_ms(const struct session *session)
     switch (rows[session->state].deadline) {
     case DEADLINE_NONE:
         return SESSION_UPSTREAM_MS;
+    case DEADLINE_IDENTIFY:
+        return SESSION_IDENTIFY_MS;
     case DEADLINE_GREET:
         if (session->lease != NULL) {
             return SESSION_UPSTREAM_MS;
@@ -242,6 +253,12 @@ static void on_deadline(struct timer *timer)
 
 /* ---- life ---- */
 
+static bool session_owes_identity(const struct session *session)
+{
+    const struct config_listener *listener = session_listener(session);
+    return networks_have(listener->trust_proxy, listener->trust_proxy_count, &session->peer.sa);
+}
+
 bool session_start(struct worker *worker, const struct handoff_item *item)
 {
     struct session *session = pool_get(&worker->sessions);
@@ -251,10 +268,10 @@ bool session_start(struct worker *worker, const struct handoff_item *item)
     }
     memset(session, 0, offsetof(struct session, helo) + 1);
     session->magic = SESSION_MAGIC;
-    session->state = SESSION_GREET;
     session->listener = (uint8_t)item->listener;
     session->worker = worker;
     session->peer = item->peer;
+    session->state = session_owes_identity(session) ? SESSION_IDENTIFY : SESSION_GREET;
     session->id = worker_new_id(worker);
     session->begun_ms = loop_now_ms(worker->loop);
     timer_init(&session->timer);
@@ -507,7 +524,8 @@ enum step session_end(struct session *session, const char *line, const char *dec
         session_record_session(session, line, decided_by);
     }
     session_enter(session, SESSION_CLOSING);
-    bool polite = line != NULL && line[0] == '2' && !unread;
+    bool polite =
+        (line != NULL && line[0] == '2' && !unread) || stream_is_drained(&session->client);
     stream_stop(&session->client, polite ? STOP_DRAIN : STOP_LINGER);
     return STEP_MORE;
 }

@@ -18,15 +18,16 @@
 #include "net/stream.h"
 
 enum session_state {
-    SESSION_GREET,   /* before the banner: greet_delay, contact = connect */
-    SESSION_COMMAND, /* a command line is due */
-    SESSION_CONTACT, /* an upstream connection is being opened for the command at the head of the
-                        window */
-    SESSION_FORWARD, /* the upstream owes replies to what was forwarded */
-    SESSION_BODY,    /* a message passes from client to upstream */
-    SESSION_DISCARD, /* the rest of a refused message is read to its true end */
-    SESSION_CLOSING, /* the last reply is on its way out */
-    SESSION_GONE,    /* to be freed at the end of the turn */
+    SESSION_IDENTIFY, /* a trusted balancer owes the PROXY header */
+    SESSION_GREET,    /* before the banner: greet_delay, contact = connect */
+    SESSION_COMMAND,  /* a command line is due */
+    SESSION_CONTACT,  /* an upstream connection is being opened for the command at the head of the
+                         window */
+    SESSION_FORWARD,  /* the upstream owes replies to what was forwarded */
+    SESSION_BODY,     /* a message passes from client to upstream */
+    SESSION_DISCARD,  /* the rest of a refused message is read to its true end */
+    SESSION_CLOSING,  /* the last reply is on its way out */
+    SESSION_GONE,     /* to be freed at the end of the turn */
     SESSION_STATE_COUNT
 };
 
@@ -50,6 +51,7 @@ enum {
     /* Room in the client's output that a step may count on: one upstream reply and some of ours. */
     SESSION_REPLY_ROOM = SMTP_REPLY_MAX + 1024,
     SESSION_LINGER_MS = 3000,
+    SESSION_IDENTIFY_MS = 5000, /* a balancer sends its header at once */
 };
 
 struct session {
@@ -136,6 +138,7 @@ enum step session_end(struct session *session, const char *line, const char *dec
 bool session_take_lease(struct session *session, bool fresh);
 
 /* The steps. */
+enum step step_identify(struct session *session);
 enum step step_greet(struct session *session);
 enum step step_command(struct session *session);
 enum step step_contact(struct session *session);

@@ -8,6 +8,37 @@
 #include "core/command.h"
 #include "core/forward.h"
 #include "core/session.h"
+#include "net/proxy_header.h"
+
+/*
+ * The peer is a load balancer: whose connection it hands on, its PROXY header says. Nothing is said
+ * and nothing else read before the header is complete; a second one would be an unknown command.
+ */
+enum step step_identify(struct session *session)
+{
+    struct proxy_header header;
+    if (session->timed_out || session->client.ended) {
+        return session_end(session, NULL, "trust_proxy");
+    }
+    switch (
+        proxy_header_scan(stream_bytes(&session->client), stream_len(&session->client), &header)) {
+    case PROXY_MORE:
+        if (stream_read(&session->client, RECV_LIKELY) < 0) {
+            return session_end(session, NULL, "client");
+        }
+        return session_wait(session, WAIT_CLIENT_BYTES);
+    case PROXY_BAD:
+        return session_end(session, "554 5.5.1 a PROXY header is needed here", "trust_proxy");
+    case PROXY_OK:
+        break;
+    }
+    stream_consume(&session->client, header.len);
+    if (header.has_source) {
+        memcpy(&session->peer, &header.source, sizeof(session->peer));
+    }
+    session_enter(session, SESSION_GREET);
+    return STEP_MORE;
+}
 
 static enum step greet(struct session *session)
 {
@@ -41,14 +72,14 @@ enum step step_greet(struct session *session)
     if (session->worker->phase != WORKER_RUNNING) {
         return session_end(session, "421 4.3.2 shutting down", "shutdown");
     }
-    if (stream_len(&session->client) > 0) {
+    bool delays = session_listener(session)->greet_delay_ms > 0;
+    if (delays && stream_len(&session->client) > 0) {
         return session_end(session, "554 5.5.1 you spoke before the greeting", "greet_delay");
     }
     if (session->client.ended) {
         return session_end(session, NULL, "client");
     }
-    if (session_listener(session)->greet_delay_ms > 0 && !session->timed_out &&
-        session->lease == NULL) {
+    if (delays && !session->timed_out && session->lease == NULL) {
         if (stream_read(&session->client, RECV_LATER) < 0) {
             return session_end(session, NULL, "client");
         }

@@ -243,6 +243,9 @@ static enum proxy_result v2_scan(const uint8_t *data, uint32_t len, struct proxy
 enum proxy_result proxy_header_scan(const char *data, uint32_t len, struct proxy_header *ret_header)
 {
     assert(ret_header != NULL);
+    if (len == 0) {
+        return PROXY_MORE;
+    }
     uint32_t signature_len = len < V2_SIGNATURE ? len : V2_SIGNATURE;
     uint32_t prefix_len = (uint32_t)(len < strlen(V1_PREFIX) ? len : strlen(V1_PREFIX));
     if (memcmp(data, SIGNATURE, signature_len) == 0) {
