@@ -121,7 +121,7 @@ void loop_send(struct loop *loop, struct op *op, int fd, const void *data, uint3
 void loop_connect(struct loop *loop, struct op *op, int fd, const struct sockaddr *addr,
                   socklen_t len, op_done *done);
 /* result: a connected descriptor, non-blocking and close-on-exec, owned by the caller; or -errno.
- */
+ * It has TCP_NODELAY when its listener has. */
 void loop_accept(struct loop *loop, struct op *op, int fd, op_done *done);
 /* Runs `done` with result 0 in the next turn: how work that exceeds its budget goes to the back of
  * the queue. */

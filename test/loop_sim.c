@@ -44,8 +44,24 @@ static void trace_add(struct sim *sim, uint64_t word)
     sim->trace = (sim->trace ^ word) * FNV_PRIME;
 }
 
+/* It was to be looked at again (a part of it was sent), and now a cancel ends it. */
+static void look_no_more(struct sim *sim, struct op *op)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < sim->runnable_count; i++) {
+        if (sim->runnable[i] != op) {
+            sim->runnable[kept++] = sim->runnable[i];
+        }
+    }
+    sim->runnable_count = kept;
+    op->flags &= (uint8_t)~SIM_RUNNABLE;
+}
+
 static void complete(struct sim *sim, struct op *op, int result)
 {
+    if ((op->flags & SIM_RUNNABLE) != 0) {
+        look_no_more(sim, op);
+    }
     if (op->kind != OP_WAKE) {
         struct sim_end *end = sim_end(sim, op->fd);
         struct op **place = op->kind == OP_SEND ? &end->tx : &end->rx;

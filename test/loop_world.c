@@ -13,7 +13,7 @@
 int world_open(struct world *world, const struct loop_backend *backend,
                const struct loop_limits *limits, const struct sim_options *options)
 {
-    *world = (struct world){.listener = -1, .silent = {-1, -1}};
+    *world = (struct world){.listener = -1, .pair_listener = -1, .silent = {-1, -1}};
     world->addr.sin_family = AF_INET;
     world->addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     if (backend == &loop_sim) {
@@ -40,6 +40,9 @@ void world_close(struct world *world)
             far_close(world, world->silent[i]);
         }
     }
+    if (world->pair_listener >= 0) {
+        (void)close(world->pair_listener); /* it has done its work */
+    }
     loop_destroy(&world->loop);
     sim_destroy(&world->sim);
 }
@@ -55,9 +58,13 @@ static int listen_anywhere(struct sockaddr_in *addr)
 {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert(fd >= 0);
+    /* The ports of many earlier connections may linger in TIME_WAIT. */
+    int on = 1;
+    int result = setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    assert(result == 0);
     addr->sin_port = 0;
     socklen_t len = sizeof(*addr);
-    int result = bind(fd, (const struct sockaddr *)addr, len);
+    result = bind(fd, (const struct sockaddr *)addr, len);
     assert(result == 0);
     result = listen(fd, 1024);
     assert(result == 0);
@@ -77,8 +84,11 @@ void world_listen(struct world *world)
     }
     world->listener = loop_socket(world->loop, AF_INET);
     assert(world->listener >= 0);
+    int on = 1;
+    int result = setsockopt(world->listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    assert(result == 0);
     socklen_t len = sizeof(world->addr);
-    int result = bind(world->listener, (struct sockaddr *)&world->addr, len);
+    result = bind(world->listener, (struct sockaddr *)&world->addr, len);
     assert(result == 0);
     result = listen(world->listener, 1024);
     assert(result == 0);
@@ -116,16 +126,17 @@ void world_pair(struct world *world, int *ours, int *far)
         *far = fds[1];
         return;
     }
-    struct sockaddr_in addr = {
-        .sin_family = AF_INET,
-        .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-    };
-    int listener = listen_anywhere(&addr);
-    *far = dial(&addr);
-    *ours = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (world->pair_listener < 0) {
+        world->pair_addr = (struct sockaddr_in){
+            .sin_family = AF_INET,
+            .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+        };
+        world->pair_listener = listen_anywhere(&world->pair_addr);
+    }
+    *far = dial(&world->pair_addr);
+    *ours = accept4(world->pair_listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     assert(*ours >= 0);
     set_nodelay(*ours);
-    (void)close(listener); /* it has done its work */
 }
 
 int64_t far_write(struct world *world, int far, const void *data, uint32_t len)

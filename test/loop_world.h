@@ -19,7 +19,9 @@ struct world {
     bool starting;           /* set by a test around calls in which no `done` may run */
     struct sockaddr_in addr; /* of the listener */
     int listener;            /* -1: none yet */
-    int silent[2];           /* keep the address that never answers; -1: none yet */
+    int pair_listener;       /* pairs are made through it; -1: none yet */
+    struct sockaddr_in pair_addr;
+    int silent[2]; /* keep the address that never answers; -1: none yet */
 };
 
 /* 0, or -errno when the backend is refused here. The options count on the simulation only. */
