@@ -71,7 +71,8 @@ static const struct state_row {
     [SESSION_DISCARD] = {"discard", step_discard, DEADLINE_DATA,
                          WAIT_CLIENT_BYTES | WAIT_CLIENT_DRAIN,
                          TO(SESSION_COMMAND) | TO(SESSION_CLOSING)},
-    [SESSION_CLOSING] = {"closing", step_closing, DEADLINE_LINGER, WAIT_CLOSED, TO(SESSION_GONE)},
+    [SESSION_CLOSING] = {"closing", step_closing, DEADLINE_LINGER, WAIT_CLOSED | WAIT_CLIENT_DRAIN,
+                         TO(SESSION_GONE)},
     [SESSION_GONE] = {"gone", NULL, DEADLINE_NONE, 0, 0},
 };
 
@@ -115,12 +116,13 @@ void session_enter(struct session *session, enum session_state state)
     assert((rows[session->state].next & TO(state)) != 0);
     session->state = (uint8_t)state;
     session->timed_out = false;
+    session->command_ms = session_now(session);
 }
 
-static int64_t session_deadline_ms(const struct session *session)
+static int64_t session_span_ms(const struct session *session)
 {
     const struct config *config = session->worker->config;
-    if (session->waiting & WAIT_CLIENT_DRAIN) {
+    if ((session->waiting & WAIT_CLIENT_DRAIN) != 0 && session->state != SESSION_CLOSING) {
         return config->command_timeout_ms; /* a client that does not read, in whatever state */
     }
     switch (rows[session->state].deadline) {
@@ -138,7 +140,7 @@ static int64_t session_deadline_ms(const struct session *session)
     case DEADLINE_DATA:
         return config->data_timeout_ms;
     case DEADLINE_LINGER:
-        return SESSION_LINGER_MS;
+        return session->worker->phase == WORKER_STOPPING ? SESSION_HURRY_MS : SESSION_LINGER_MS;
     }
     return SESSION_UPSTREAM_MS;
 }
@@ -147,8 +149,9 @@ static int64_t session_deadline_ms(const struct session *session)
  * watches the rest. */
 static void session_set_deadline(struct session *session)
 {
-    int64_t span_ms = session_deadline_ms(session);
-    int64_t deadline_ms = session_now(session) + span_ms;
+    int64_t span_ms = session_span_ms(session);
+    bool command_due = rows[session->state].deadline == DEADLINE_COMMAND;
+    int64_t deadline_ms = (command_due ? session->command_ms : session_now(session)) + span_ms;
     int64_t over_ms = session->begun_ms + session->worker->config->session_timeout_ms;
     bool upstreams_turn = rows[session->state].deadline == DEADLINE_NONE;
     if (session->state != SESSION_CLOSING && !upstreams_turn && over_ms < deadline_ms) {
@@ -168,7 +171,7 @@ static void session_check_wait(const struct session *session)
     assert(!(waiting & WAIT_UPSTREAM_BYTES) || session->lease->state == LEASE_BUSY);
     assert(!(waiting & WAIT_UPSTREAM_DRAIN) || stream_is_sending(&session->lease->stream));
     assert(!(waiting & WAIT_CONNECT) || lease_is_opening(session->lease));
-    assert(!(waiting & WAIT_TIMER) || session_deadline_ms(session) > 0);
+    assert(!(waiting & WAIT_TIMER) || session_span_ms(session) > 0);
     assert(!(waiting & WAIT_CLOSED) || !stream_is_closed(&session->client));
 }
 
@@ -298,10 +301,12 @@ void session_free(struct session *session)
 void session_shut_down(struct session *session)
 {
     bool stop = session->worker->phase == WORKER_STOPPING;
-    if (session->state == SESSION_GONE || session->state == SESSION_CLOSING) {
+    if (session->state == SESSION_GONE) {
         return;
     }
-    if (stop) {
+    if (session->state == SESSION_CLOSING) {
+        session->timed_out = stop;
+    } else if (stop) {
         (void)session_end(session, "421 4.3.2 shutting down", "shutdown"); /* always MORE */
     }
     session_poke(session);
@@ -333,15 +338,23 @@ static void session_put(struct session *session, const char *bytes, uint32_t len
     }
 }
 
+static uint16_t line_code(const char *line)
+{
+    return (uint16_t)((line[0] - '0') * 100 + (line[1] - '0') * 10 + line[2] - '0');
+}
+
+static void session_put_line(struct session *session, const char *line)
+{
+    session_put(session, line, (uint32_t)strlen(line));
+    session_put(session, "\r\n", 2);
+}
+
 void session_reply(struct session *session, const char *line)
 {
-    uint32_t len = (uint32_t)strlen(line);
+    size_t len = strlen(line);
     assert(len > 4);
-    session_put(session, line, len);
-    session_put(session, "\r\n", 2);
-    session_note_reply(session,
-                       (uint16_t)((line[0] - '0') * 100 + (line[1] - '0') * 10 + line[2] - '0'),
-                       line + 4, len - 4);
+    session_put_line(session, line);
+    session_note_reply(session, line_code(line), line + 4, (uint32_t)len - 4);
     if (line[0] == '5') {
         session->errors++;
     }
@@ -358,6 +371,7 @@ enum step session_command_done(struct session *session)
     stream_consume(&session->client, session->line_len);
     session->line_len = 0;
     session->is_resumed = false;
+    session->command_ms = session_now(session);
     return STEP_MORE;
 }
 
@@ -438,8 +452,7 @@ static void session_record_session(struct session *session, const char *line,
         .ms = {.total = session_now(session) - session->begun_ms},
     };
     if (line != NULL) {
-        record.reply_code =
-            (uint16_t)((line[0] - '0') * 100 + (line[1] - '0') * 10 + line[2] - '0');
+        record.reply_code = line_code(line);
         record.reply_text = text_of(line + 4);
     }
     session_write_record(session, &record);
@@ -509,10 +522,30 @@ void session_abort_transaction(struct session *session, const char *decided_by)
     session_end_transaction(session, session_reply_verdict(session), rule);
 }
 
+/* The last line, if any, is gathered: it goes out, and the connection ends. */
+static void session_stop_client(struct session *session, bool polite)
+{
+    bool nothing_to_say = stream_is_drained(&session->client);
+    stream_stop(&session->client, polite || nothing_to_say ? STOP_DRAIN : STOP_LINGER);
+}
+
+void session_say_farewell(struct session *session)
+{
+    if (session->farewell != NULL && stream_room(&session->client) > 0) {
+        session_put_line(session, session->farewell);
+    }
+    session->farewell = NULL;
+    session_stop_client(session, false);
+}
+
 enum step session_end(struct session *session, const char *line, const char *decided_by)
 {
     bool unread = stream_len(&session->client) > session->line_len;
-    if (line != NULL && stream_room(&session->client) > 0) {
+    bool wait = line != NULL && stream_is_sending(&session->client);
+    if (wait) {
+        session->farewell = line;
+        session_note_reply(session, line_code(line), line + 4, (uint32_t)strlen(line) - 4);
+    } else if (line != NULL) {
         session_reply(session, line);
     }
     if (session->state == SESSION_BODY || session->state == SESSION_FORWARD) {
@@ -524,8 +557,8 @@ enum step session_end(struct session *session, const char *line, const char *dec
         session_record_session(session, line, decided_by);
     }
     session_enter(session, SESSION_CLOSING);
-    bool polite =
-        (line != NULL && line[0] == '2' && !unread) || stream_is_drained(&session->client);
-    stream_stop(&session->client, polite ? STOP_DRAIN : STOP_LINGER);
+    if (!wait) {
+        session_stop_client(session, line != NULL && line[0] == '2' && !unread);
+    }
     return STEP_MORE;
 }

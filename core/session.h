@@ -51,6 +51,7 @@ enum {
     /* Room in the client's output that a step may count on: one upstream reply and some of ours. */
     SESSION_REPLY_ROOM = SMTP_REPLY_MAX + 1024,
     SESSION_LINGER_MS = 3000,
+    SESSION_HURRY_MS = 200,     /* the same when drain_timeout is over */
     SESSION_IDENTIFY_MS = 5000, /* a balancer sends its header at once */
 };
 
@@ -74,8 +75,10 @@ struct session {
     uint32_t errors;   /* 5xx of our own */
     uint32_t transactions;
     uint64_t id;
-    uint64_t size_max; /* of our EHLO reply; 0: none */
-    int64_t begun_ms;  /* the loop's clock */
+    uint64_t size_max;  /* of our EHLO reply; 0: none */
+    int64_t begun_ms;   /* the loop's clock */
+    int64_t command_ms; /* since when a command is due: its deadline does not move with each byte */
+    const char *farewell; /* last line, kept until an earlier reply is out; static */
     struct worker *worker;
     struct lease *lease; /* held from the first forwarded command to the end of the transaction */
     struct transaction *transaction; /* from MAIL on; NULL outside of one */
@@ -132,6 +135,9 @@ void session_abort_transaction(struct session *session, const char *decided_by);
 
 /* Says `line` (NULL: nothing), then CLOSING. Always STEP_MORE. */
 enum step session_end(struct session *session, const char *line, const char *decided_by);
+
+/* CLOSING: the reply that was in the way is out, or its time is up. */
+void session_say_farewell(struct session *session);
 
 /* Leases the upstream. True when the lease is ready at once (a pooled one); else enter CONTACT and
  * return. False with session->lease NULL when the worker has no room. */

@@ -194,6 +194,12 @@ enum step step_contact(struct session *session)
 
 enum step step_closing(struct session *session)
 {
+    if (session->farewell != NULL) {
+        if (stream_is_sending(&session->client) && !session->timed_out) {
+            return session_wait(session, WAIT_CLIENT_DRAIN);
+        }
+        session_say_farewell(session);
+    }
     if (session->timed_out) {
         stream_stop(&session->client, STOP_NOW);
     }
