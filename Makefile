@@ -65,6 +65,11 @@ $(B)/libmailweir.a: $(call obj,$(LIB_SRC))
 	@echo "  AR    $@"
 	@rm -f $@ && ar rcs $@ $^
 
+# What tests share, and the sink's parts: an archive, so that each program takes only what it uses.
+$(B)/libsupport.a: $(call obj,$(SUPPORT_SRC) $(BENCH_SRC))
+	@echo "  AR    $@"
+	@rm -f $@ && ar rcs $@ $^
+
 $(B)/mailweir: $(call obj,core/main.c) $(B)/libmailweir.a
 	@echo "  LD    $@"
 	@$(CC) $(LDFLAGS_ALL) $^ $(LIBS) -o $@
@@ -73,14 +78,14 @@ $(B)/weir-%: $(B)/obj/bench/weir_%.o $(call obj,$(BENCH_SRC)) $(B)/libmailweir.a
 	@echo "  LD    $@"
 	@$(CC) $(LDFLAGS_ALL) $^ $(LIBS) -o $@
 
-$(B)/test/%: $(B)/obj/test/%.o $(call obj,$(SUPPORT_SRC)) $(call obj,$(BENCH_SRC)) $(B)/libmailweir.a
+$(B)/test/%: $(B)/obj/test/%.o $(B)/libsupport.a $(B)/libmailweir.a
 	@mkdir -p $(@D)
 	@echo "  LD    $@"
 	@$(CC) $(LDFLAGS_ALL) $^ $(LIBS) -lcmocka -o $@
 
 # Fuzzers are clang's: the library is compiled once more, instrumented (and without warnings, which are
 # gcc's and clang-tidy's matter).
-$(B)/fuzz/%: $(B)/obj/test/fuzz/%.o $(call obj,$(SUPPORT_SRC)) $(call obj,$(BENCH_SRC)) $(B)/libmailweir.a
+$(B)/fuzz/%: $(B)/obj/test/fuzz/%.o $(B)/libsupport.a $(B)/libmailweir.a
 	@mkdir -p $(@D)
 	@echo "  LD    $@"
 	@$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer $^ $(LIBS) -o $@
