@@ -46,7 +46,7 @@ enum step step_forward(struct session *session)
 /* The reply has been dealt with: it leaves the lease. */
 static void reply_done(struct session *session, const struct smtp_reply *reply)
 {
-    lease_reply_done(session->lease, reply->len);
+    lease_reply_done(session->lease, reply->len, reply->code);
 }
 
 /* Hands the upstream's reply on, all lines as they are. */

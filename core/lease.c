@@ -446,9 +446,10 @@ const char *lease_reply_bytes(const struct lease *lease)
     return stream_bytes(&lease->stream);
 }
 
-void lease_reply_done(struct lease *lease, uint32_t len)
+void lease_reply_done(struct lease *lease, uint32_t len, uint16_t code)
 {
     assert(lease->expect_count > 0);
+    lease->is_spent = lease->is_spent || code == 421;
     lease->expect_count--;
     memmove(lease->expect, lease->expect + 1, lease->expect_count);
     stream_consume(&lease->stream, len);
@@ -473,16 +474,27 @@ void lease_begin_message(struct lease *lease)
     lease->in_message = true;
 }
 
+/* Only a refusal can come early. Anything else, also the first byte of it, is an answer to what was
+ * not sent yet. */
+static bool lease_speaks_too_soon(const struct lease *lease)
+{
+    if (stream_len(&lease->stream) == 0) {
+        return false;
+    }
+    char first = stream_bytes(&lease->stream)[0];
+    return first != '4' && first != '5';
+}
+
 int lease_early_reply(struct lease *lease, struct smtp_reply *ret_reply)
 {
     if (lease_is_lost(lease)) {
         return -EPIPE;
     }
-    int found = lease_scan(lease, ret_reply);
-    if (found > 0 && ret_reply->code < 400) {
+    if (lease_speaks_too_soon(lease)) {
         lease_lose(lease, "answered before the end of the message", "");
         return -EPROTO;
     }
+    int found = lease_scan(lease, ret_reply);
     if (found == 0) {
         lease_read(lease);
     }
@@ -508,8 +520,8 @@ void lease_return(struct lease **ref)
     if (lease == NULL) {
         return;
     }
-    bool usable = lease->state == LEASE_READY && stream_is_drained(&lease->stream) &&
-                  stream_is_reading(&lease->stream);
+    bool usable = lease->state == LEASE_READY && !lease->is_spent &&
+                  stream_is_drained(&lease->stream) && stream_is_reading(&lease->stream);
     if (!usable) {
         lease_close(lease);
         return;

@@ -57,6 +57,7 @@ struct lease {
     uint32_t magic;
     uint8_t state;   /* enum lease_state; written by lease_enter() alone */
     uint8_t server;  /* index into the group */
+    bool is_spent;   /* it has said 421: it goes to nobody any more */
     bool is_reused;  /* came from the pool: it may be dead without our knowing */
     bool needs_rset; /* the upstream is inside a transaction that we have given up */
     bool is_pooled;  /* may go back to the pool */
@@ -122,7 +123,8 @@ static inline enum lease_expect lease_expected(const struct lease *lease)
 {
     return (enum lease_expect)lease->expect[0];
 }
-void lease_reply_done(struct lease *lease, uint32_t len);
+/* `code` is the reply's: behind a 421 the connection is not used again. */
+void lease_reply_done(struct lease *lease, uint32_t len, uint16_t code);
 
 /* The 354 has come: from here to the next lease_expect() the upstream may interrupt with a refusal.
  */

@@ -81,8 +81,9 @@ static bool say(struct model *model, struct model_conn *conn, const char *answer
     }
     uint32_t len = (uint32_t)strlen(answer);
     if (model->drip > 0) {
-        assert(strlen(model->queue) + len < sizeof(model->queue));
-        memcpy(model->queue + strlen(model->queue), answer, len + 1);
+        assert(len <= sizeof(conn->queue) - conn->queued);
+        memcpy(conn->queue + conn->queued, answer, len);
+        conn->queued += len;
         return true;
     }
     (void)sim_write(sim, conn->fd, answer, len); /* the other side may be gone */
@@ -254,6 +255,9 @@ static bool conn_act(struct model *model, struct model_conn *conn)
         (void)say(model, conn, ask(model, conn, STAGE_CONNECT, "", 0));
         return true;
     }
+    if (conn->is_deaf) {
+        return false;
+    }
     int64_t got = sim_read(sim, conn->fd, conn->bytes + conn->len, MODEL_MESSAGE_MAX - conn->len);
     if (got == 0 || (got < 0 && sim_at_end(sim, conn->fd))) {
         conn_close(model, conn);
@@ -269,16 +273,15 @@ static bool conn_act(struct model *model, struct model_conn *conn)
     return acted;
 }
 
-/* One connection at a time is enough for tests that drip. */
 static bool drip(struct model *model, struct model_conn *conn)
 {
-    uint32_t waiting = (uint32_t)strlen(model->queue);
-    uint32_t len = waiting < model->drip ? waiting : model->drip;
+    uint32_t len = conn->queued < model->drip ? conn->queued : model->drip;
     if (len == 0) {
         return false;
     }
-    (void)sim_write(model->weir->sim, conn->fd, model->queue, len); /* the other side may be gone */
-    memmove(model->queue, model->queue + len, waiting - len + 1);
+    (void)sim_write(model->weir->sim, conn->fd, conn->queue, len); /* the other side may be gone */
+    conn->queued -= len;
+    memmove(conn->queue, conn->queue + len, conn->queued);
     return true;
 }
 
@@ -289,10 +292,9 @@ bool model_act(struct model *model)
     for (uint32_t i = 0; i < MODEL_CONNS_MAX; i++) {
         struct model_conn *conn = &model->conns[i];
         if (conn->fd < 0 && (fd = sim_accept(model->weir->sim, model->weir->listener)) >= 0) {
-            memset(conn, 0, offsetof(struct model_conn, bytes));
+            memset(conn, 0, offsetof(struct model_conn, queue));
             conn->fd = fd;
-            model->connections++;
-            model->queue[0] = '\0';
+            conn->number = ++model->connections;
         }
         if (conn->fd >= 0) {
             acted |= conn_act(model, conn);

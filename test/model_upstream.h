@@ -25,7 +25,7 @@ enum model_stage {
     STAGE_COUNT
 };
 
-enum { MODEL_CONNS_MAX = 64, MODEL_MESSAGE_MAX = 1 << 17 };
+enum { MODEL_CONNS_MAX = 64, MODEL_MESSAGE_MAX = 1 << 17, MODEL_QUEUE_MAX = 1 << 14 };
 
 struct model_conn {
     int fd; /* -1: free */
@@ -34,15 +34,19 @@ struct model_conn {
     bool body_told;
     bool has_mail;
     bool is_silent; /* the script let it fall silent: it reads and says nothing more */
+    bool is_deaf;   /* it does not even read; set by the script */
     uint32_t rcpts;
+    uint32_t number; /* of this connection, from 1 */
     uint32_t len;
+    uint32_t queued;             /* bytes in `queue` */
+    char queue[MODEL_QUEUE_MAX]; /* for drip */
     char bytes[MODEL_MESSAGE_MAX];
 };
 
 struct model;
 
-/* The answer at a stage: bytes to send as they are (with CRLF), NULL for the usual one, or one of
- * these. */
+/* The answer at a stage: bytes to send as they are (with CRLF; "" for none), NULL for the usual
+ * one, or one of these. A script may also write to conn->fd by itself before it returns. */
 extern const char MODEL_DROP[];   /* close */
 extern const char MODEL_RESET[];  /* reset */
 extern const char MODEL_SILENT[]; /* say nothing, now and later */
@@ -61,7 +65,6 @@ struct model {
     uint32_t last_len; /* the last complete message, as it was received, without the end-of-data */
     const char *violation; /* the first one */
     char last[MODEL_MESSAGE_MAX];
-    char queue[1 << 16]; /* for drip */
     struct model_conn conns[MODEL_CONNS_MAX];
 };
 

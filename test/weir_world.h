@@ -41,6 +41,13 @@ struct weir *weir_create(const struct weir_options *options);
  * descriptor, buffer. */
 void weir_destroy(struct weir **weir);
 
+/* With every client gone and the pool of upstream connections closed: the name of what is left
+ * behind, or NULL. */
+const char *weir_leftover(const struct weir *weir);
+
+/* Bytes of receive buffers and chunks that are in use: what clients and upstreams can make grow. */
+uint64_t weir_memory(const struct weir *weir);
+
 /* A client connects; the actor's end. */
 int weir_dial(struct weir *weir);
 
