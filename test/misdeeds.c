@@ -12,6 +12,7 @@
 #define IDLE(text)    .deed = DEED_IDLE, .bytes = (text), .len = sizeof(text) - 1
 #define FLOOD(text)   .deed = DEED_FLOOD, .bytes = (text), .len = sizeof(text) - 1
 #define HALF(text)    .deed = DEED_HALF, .bytes = (text), .len = sizeof(text) - 1
+#define STALL(text)   .deed = DEED_STALL, .bytes = (text), .len = sizeof(text) - 1
 #define SLOW(text)    .deed = DEED_SLOW, .bytes = (text), .len = sizeof(text) - 1
 #define CONNECT(kind) .deed = DEED_CONNECT, .how = (kind), .places = AT(PLACE_CONNECT)
 
@@ -101,6 +102,11 @@ const struct misdeed misdeeds[] = {
     {"early code, its CRLF late", HALF("250"), .places = AT(PLACE_BODY)},
     {"early line of a 250, its end late", HALF("250-2.0.0 taken\r\n250 2.0.0 taken"),
      .places = AT(PLACE_BODY)},
+    {"250 to what it did not read", STALL("250 2.0.0 taken\r\n"), .places = AT(PLACE_BODY)},
+    {"5xx to what it did not read", STALL("550 5.7.1 no\r\n"), .places = AT(PLACE_BODY),
+     .is_good = true},
+    {"421 to what it did not read", STALL("421 4.3.2 bye\r\n"), .places = AT(PLACE_BODY),
+     .is_good = true},
     {"early 4xx", SEND("451 4.3.0 no more\r\n"), .places = AT(PLACE_BODY), .is_good = true},
     {"early 5xx", SEND("550-5.7.1 one\r\n550 5.7.1 two\r\n"), .places = AT(PLACE_BODY),
      .is_good = true},

@@ -33,6 +33,7 @@ enum deed {
     DEED_DRIP,    /* the usual answer, a byte a turn */
     DEED_SLOW,    /* `bytes`, then one byte now and then, without end */
     DEED_HALF,    /* `bytes`; behind the true end-of-data, which it does not look at, "\r\n" */
+    DEED_STALL,   /* reads no more; `bytes` when the proxy has all of the message */
     DEED_FLOOD,   /* `bytes` over and over without end */
     DEED_LONG,    /* a correct reply of `len` bytes in many lines */
     DEED_EOF,     /* half-close instead of an answer */

@@ -232,6 +232,7 @@ static const char *commit(struct model_conn *conn, enum model_stage stage, const
         sim_eof(run.weir->sim, conn->fd);
         return MODEL_SILENT;
     case DEED_DEAF:
+    case DEED_STALL:
         stop_reading(conn);
         return MODEL_SILENT;
     case DEED_FLOOD:
@@ -322,6 +323,19 @@ static bool half_on(void)
     return true;
 }
 
+/* The proxy has the end-of-data and cannot get rid of it. */
+static bool stall_on(void)
+{
+    const struct session *session = weir_session(run.weir);
+    if (!conn_is_there() || session == NULL || session->state != SESSION_FORWARD) {
+        return false;
+    }
+    owe(STAGE_BODY, run.misdeed->bytes, run.misdeed->len);
+    write_all(run.conn, run.misdeed->bytes, run.misdeed->len);
+    run.conn = NULL;
+    return true;
+}
+
 static bool go_on(void *arg)
 {
     (void)arg; /* there is one run */
@@ -335,6 +349,8 @@ static bool go_on(void *arg)
         return drip_on();
     case DEED_HALF:
         return half_on();
+    case DEED_STALL:
+        return stall_on();
     case DEED_SEND:
     case DEED_GLUE:
     case DEED_DRIP:
@@ -593,6 +609,10 @@ static int session(bool prelude)
     }
     (void)command(ASK_NOOP, "NOOP\r\n");
     check(run.client.text[0] == '2', "NOOP is not answered");
+    (void)command(ASK_RSET, "RSET\r\n");
+    if (command(ASK_MAIL, "MAIL FROM:<sender@example.org>\r\n") == 0) {
+        return result;
+    }
     (void)command(ASK_QUIT, "QUIT\r\n");
     return result;
 }
