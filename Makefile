@@ -20,7 +20,7 @@ ifeq ($(SAN)$(filter -O0,$(OPT)),)
 INTERNAL_CFLAGS += -D_FORTIFY_SOURCE=2
 endif
 LDFLAGS_ALL := -pie -pthread -Wl,-z,relro,-z,now $(SAN) $(LDFLAGS)
-LIBS = $(shell pkg-config --libs $(PKGS)) -linih
+LIBS = $(shell pkg-config --libs $(PKGS)) -linih -lm
 
 # Runs: how many jobs, how long, which parts; and where things are installed.
 JOBS ?= $(shell nproc)

@@ -34,6 +34,7 @@ enum {
 enum config_io { IO_AUTO, IO_URING, IO_EPOLL };
 enum config_listen_mode { LISTEN_GATEWAY };
 enum config_contact { CONTACT_RCPT, CONTACT_MAIL, CONTACT_CONNECT };
+enum config_balance { BALANCE_LEAST_CONN, BALANCE_ROUND_ROBIN, BALANCE_HASH };
 enum config_verify_mode { VERIFY_OFF };
 enum config_log_format { LOG_FORMAT_JSON, LOG_FORMAT_TEXT };
 enum config_log_level { LEVEL_ERROR, LEVEL_WARNING, LEVEL_INFO, LEVEL_DEBUG };
@@ -51,12 +52,14 @@ struct config_server {
     struct config_address address;
     uint32_t weight; /* 1..1000, default 1 */
     uint32_t max; /* connections at once, all workers together; default 200; 0: no limit of ours */
+    bool is_backup; /* used only when every other server is down */
 };
 
 struct config_upstream {
     char name[CONFIG_NAME_MAX];
     struct config_server servers[CONFIG_SERVERS_MAX];
     uint32_t server_count;
+    enum config_balance balance; /* default least_conn */
     enum config_contact contact;
     int64_t connect_timeout_ms; /* from connect(2) to the end of the EHLO reply, for each server */
     int64_t check_interval_ms;

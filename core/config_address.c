@@ -125,6 +125,10 @@ int config_add_server(struct config_upstream *upstream, enum config_names names,
 static int set_server_option(struct config_server *server, const char *word, struct config_why *why)
 {
     int64_t number;
+    if (strcmp(word, "backup") == 0) {
+        server->is_backup = true;
+        return 0;
+    }
     if (strncmp(word, "weight=", 7) == 0) {
         struct config_range range = {.min = 1, .max = WEIGHT_MAX};
         if (config_parse_number(word + 7, range, &number) == 0) {
@@ -138,8 +142,8 @@ static int set_server_option(struct config_server *server, const char *word, str
             return 0;
         }
     }
-    config_why_set(why, "'%s' cannot follow the address; write weight=1..%d or max=0..%d", word,
-                   WEIGHT_MAX, CONNECTIONS_MAX);
+    config_why_set(why, "'%s' cannot follow the address; write weight=1..%d, max=0..%d or backup",
+                   word, WEIGHT_MAX, CONNECTIONS_MAX);
     return -EINVAL;
 }
 

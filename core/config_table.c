@@ -41,7 +41,8 @@ WORDS(IO_WORDS, {"auto", IO_AUTO}, {"io_uring", IO_URING}, {"epoll", IO_EPOLL});
 WORDS(MODE_WORDS, {"gateway", LISTEN_GATEWAY}, {"transparent", WORD_LATER});
 WORDS(LISTEN_TLS_WORDS, {"off", 0}, {"starttls", WORD_LATER}, {"required", WORD_LATER},
       {"implicit", WORD_LATER});
-WORDS(BALANCE_WORDS, {"round_robin", 0}, {"least_conn", WORD_LATER}, {"hash", WORD_LATER});
+WORDS(BALANCE_WORDS, {"least_conn", BALANCE_LEAST_CONN}, {"round_robin", BALANCE_ROUND_ROBIN},
+      {"hash", BALANCE_HASH});
 WORDS(CONTACT_WORDS, {"rcpt", CONTACT_RCPT}, {"mail", CONTACT_MAIL}, {"connect", CONTACT_CONNECT});
 WORDS(CLIENT_INFO_WORDS, {"none", 0}, {"xforward", WORD_LATER}, {"xclient", WORD_LATER},
       {"proxy_v1", WORD_LATER}, {"proxy_v2", WORD_LATER});
@@ -77,7 +78,7 @@ static const struct config_key KEYS[] = {
     ROW(LISTEN, "trust_proxy", "", .type = TYPE_NETWORKS, AT(config_listener, trust_proxy)),
 
     ROW(UPSTREAM, "server", "127.0.0.1:2626 weight=1 max=200", .type = TYPE_SERVER, .is_required = true, .offset = CONFIG_NO_FIELD),
-    ROW(UPSTREAM, "balance", "round_robin", WORD(BALANCE_WORDS), .offset = CONFIG_NO_FIELD),
+    ROW(UPSTREAM, "balance", "least_conn", WORD(BALANCE_WORDS), AT(config_upstream, balance)),
     ROW(UPSTREAM, "contact", "rcpt", WORD(CONTACT_WORDS), AT(config_upstream, contact)),
     ROW(UPSTREAM, "client_info", "none", WORD(CLIENT_INFO_WORDS), .offset = CONFIG_NO_FIELD),
     ROW(UPSTREAM, "tls", "off", WORD(UPSTREAM_TLS_WORDS), .offset = CONFIG_NO_FIELD),

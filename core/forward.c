@@ -208,7 +208,8 @@ static bool may_replace(const struct session *session)
     const struct transaction *t = session->transaction;
     bool mail_acknowledged =
         t->mail_done && session_upstream(session)->config->contact != CONTACT_RCPT;
-    bool was_dead = session->lease->is_reused || session->state == SESSION_COMMAND;
+    bool was_dead = session->lease->is_reused || session->lease->is_ejected ||
+                    session->state == SESSION_COMMAND;
     return (session->verb == VERB_MAIL || session->verb == VERB_RCPT) && was_dead &&
            t->envelope.accepted_count == 0 && !t->lease_replaced && !t->mail_refused &&
            !mail_acknowledged;
@@ -266,8 +267,12 @@ enum step forward_refuse(struct session *session, const char *line)
 enum step forward_unreachable(struct session *session)
 {
     char line[LEASE_REASON_MAX + 64];
-    (void)snprintf(line, sizeof(line), "451 4.4.1 no upstream server can be reached (%s)",
-                   session->lease != NULL ? session->lease->reason : "too many connections");
+    if (session->lease == NULL || session->lease->is_full) {
+        (void)snprintf(line, sizeof(line), "451 4.3.2 all upstream connections are in use");
+    } else {
+        (void)snprintf(line, sizeof(line), "451 4.4.1 no upstream server can be reached (%s)",
+                       session->lease->reason);
+    }
     lease_drop(&session->lease);
     return forward_refuse(session, line);
 }

@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 #include "core/escape.h"
+#include "core/lease_priv.h"
 #include "core/log.h"
 #include "core/worker.h"
 
@@ -45,7 +46,8 @@ static const struct {
     const char *waits_for;
     uint32_t next;
 } state_rows[LEASE_STATE_COUNT] = {
-    [LEASE_NEXT] = {"the next server", TO(LEASE_CONNECTING) | TO_LOSS},
+    [LEASE_NEXT] = {"the next server", TO(LEASE_CONNECTING) | TO(LEASE_WAITING) | TO_LOSS},
+    [LEASE_WAITING] = {"a free connection", TO(LEASE_NEXT) | TO_LOSS},
     [LEASE_CONNECTING] = {"the connection", TO(LEASE_GREETING) | TO_FAIL},
     [LEASE_GREETING] = {"its greeting", TO(LEASE_EHLO) | TO_FAIL},
     [LEASE_EHLO] = {"its EHLO reply", TO(LEASE_HELO) | TO(LEASE_READY) | TO_FAIL},
@@ -61,9 +63,8 @@ static const struct {
 
 static void on_stream(struct stream *stream, enum stream_event event, int result);
 static void on_timer(struct timer *timer);
-static void lease_connect_next(struct lease *lease);
 
-static void lease_enter(struct lease *lease, enum lease_state state)
+void lease_enter(struct lease *lease, enum lease_state state)
 {
     assert(lease->magic == LEASE_MAGIC);
     assert((state_rows[lease->state].next & TO(state)) != 0);
@@ -72,15 +73,16 @@ static void lease_enter(struct lease *lease, enum lease_state state)
 
 static bool lease_is_alive(const struct lease *lease)
 {
-    return lease->state != LEASE_NEXT && lease->state != LEASE_LOST;
+    return lease->state != LEASE_NEXT && lease->state != LEASE_WAITING &&
+           lease->state != LEASE_LOST;
 }
 
-static uint32_t lease_group(const struct lease *lease)
+uint32_t lease_group(const struct lease *lease)
 {
     return (uint32_t)(lease->upstream - lease->worker->shared->upstreams);
 }
 
-static struct upstream_server *lease_server(const struct lease *lease)
+struct upstream_server *lease_server(const struct lease *lease)
 {
     return &lease->upstream->servers[lease->server];
 }
@@ -90,7 +92,7 @@ const char *lease_address(const struct lease *lease)
     return lease_server(lease)->config->address.text;
 }
 
-static void lease_set_deadline(struct lease *lease, int64_t timeout_ms)
+void lease_set_deadline(struct lease *lease, int64_t timeout_ms)
 {
     loop_timer_set(lease->worker->loop, &lease->timer,
                    loop_now_ms(lease->worker->loop) + timeout_ms, on_timer);
@@ -105,7 +107,7 @@ static void lease_poke_owner(struct lease *lease)
 
 /* ---- the end of a lease ---- */
 
-static void lease_forget_owner(struct lease *lease)
+void lease_forget_owner(struct lease *lease)
 {
     lease->owner = NULL;
     lease->poke = NULL;
@@ -121,15 +123,36 @@ static void lease_gone(struct lease *lease)
     list_push_back(&lease->worker->lease_gone, &lease->node);
 }
 
+/* A lease counts at its server while it has, or tries to have, a connection; a held one counts as
+ * active as well. */
 static void lease_release_slot(struct lease *lease)
 {
-    atomic_fetch_sub_explicit(&lease_server(lease)->connections, 1, memory_order_relaxed);
+    if (lease->is_probe) {
+        return;
+    }
+    upstream_release(lease_server(lease));
+    if (lease->is_held) {
+        lease_count_held(lease, false);
+    }
 }
 
-static void lease_close(struct lease *lease)
+void lease_count_held(struct lease *lease, bool is_held)
+{
+    _Atomic uint32_t *active = &lease_server(lease)->active;
+    assert(lease->is_held != is_held);
+    lease->is_held = is_held;
+    if (is_held) {
+        atomic_fetch_add_explicit(active, 1, memory_order_relaxed);
+    } else {
+        atomic_fetch_sub_explicit(active, 1, memory_order_relaxed);
+    }
+}
+
+void lease_close(struct lease *lease)
 {
     bool had_slot = lease_is_alive(lease);
     lease_forget_owner(lease);
+    list_remove(&lease->waiting);
     lease_enter(lease, LEASE_CLOSING);
     if (had_slot) {
         lease_release_slot(lease);
@@ -141,7 +164,7 @@ static void lease_close(struct lease *lease)
     }
 }
 
-static void lease_quit(struct lease *lease)
+void lease_quit(struct lease *lease)
 {
     lease_forget_owner(lease);
     lease_enter(lease, LEASE_QUITTING);
@@ -156,7 +179,7 @@ static void lease_quit(struct lease *lease)
 
 /* Connection or protocol lost. While opening there may be a next server; else the owner will find
  * the reason. */
-static void lease_lose(struct lease *lease, const char *what, const char *why)
+void lease_lose(struct lease *lease, const char *what, const char *why)
 {
     (void)snprintf(lease->reason, sizeof(lease->reason), "%s%s", what, why);
     lease_enter(lease, lease_is_opening(lease) ? LEASE_NEXT : LEASE_LOST);
@@ -172,8 +195,8 @@ static void lease_lose_errno(struct lease *lease, const char *what, int error)
 
 /* ---- opening ---- */
 
-static struct lease *lease_create(struct worker *worker, struct upstream *upstream,
-                                  lease_poke *poke, void *owner)
+struct lease *lease_create(struct worker *worker, struct upstream *upstream, lease_poke *poke,
+                           void *owner)
 {
     struct lease *lease = pool_get(&worker->leases);
     if (lease == NULL) {
@@ -191,24 +214,45 @@ static struct lease *lease_create(struct worker *worker, struct upstream *upstre
     timer_init(&lease->timer);
     stream_init(&lease->stream, worker->loop, &worker->chunks, on_stream);
     list_init(&lease->node);
+    list_init(&lease->waiting);
     list_push_back(&worker->lease_list, &lease->node);
     return lease;
 }
 
+static void lease_log_down(const struct lease *lease, const char *why)
+{
+    log_line(LEVEL_WARNING, "upstream %s: server %s is down: %s", lease->upstream->config->name,
+             lease_server(lease)->config->name, why);
+}
+
 static void lease_note_down(struct lease *lease)
 {
-    if (upstream_note_down(lease_server(lease))) {
-        log_line(LEVEL_WARNING, "upstream %s: server %s is down: %s", lease->upstream->config->name,
-                 lease_server(lease)->config->name, lease->reason);
+    if (upstream_note_down(lease->upstream, lease_server(lease))) {
+        lease_log_down(lease, lease->reason);
     }
 }
 
-static void lease_connect_to(struct lease *lease, uint32_t index)
+/* The server counts what it answers to commands: 421s in a row eject it. */
+static void lease_note_reply(struct lease *lease, uint16_t code)
+{
+    int64_t now_ms = loop_now_ms(lease->worker->loop);
+    if (upstream_note_reply(lease->upstream, lease_server(lease), code == 421, now_ms)) {
+        lease_log_down(lease, "it answers 421");
+    }
+}
+
+/* False when its last free connection has just gone to another worker. */
+static bool lease_connect_to(struct lease *lease, uint32_t index)
 {
     lease->server = (uint8_t)index;
+    if (!lease->is_probe && !upstream_reserve(lease_server(lease))) {
+        return false;
+    }
     lease->tried |= 1u << index;
     lease_enter(lease, LEASE_CONNECTING);
-    atomic_fetch_add_explicit(&lease_server(lease)->connections, 1, memory_order_relaxed);
+    if (!lease->is_probe) {
+        lease_count_held(lease, true);
+    }
     lease_set_deadline(lease, lease->upstream->config->connect_timeout_ms);
     const struct config_address *address = &lease_server(lease)->config->address;
     int result =
@@ -217,22 +261,53 @@ static void lease_connect_to(struct lease *lease, uint32_t index)
         lease_lose_errno(lease, "no socket: ", result);
         lease_note_down(lease);
     }
+    return true;
 }
 
-/* The stream is closed: the next server that will have us, or LOST. */
-static void lease_connect_next(struct lease *lease)
+/* Nobody will have us now: wait for a connection to become free, if that can happen, or give up. */
+static void lease_settle(struct lease *lease, const struct upstream_ask *ask)
 {
+    int64_t give_up_ms = lease->opened_ms + lease->upstream->config->connect_timeout_ms;
+    bool is_full = !lease->is_probe && upstream_is_full(lease->upstream, ask);
+    if (is_full && ask->now_ms < give_up_ms) {
+        lease_wait(lease);
+        return;
+    }
+    lease->is_full = is_full;
+    if (lease->reason[0] == '\0') {
+        (void)snprintf(lease->reason, sizeof(lease->reason), "all connections are in use");
+    }
+    lease_enter(lease, LEASE_LOST);
+}
+
+/* The stream is closed: the next server that will have us, or WAITING, or LOST. */
+void lease_connect_next(struct lease *lease)
+{
+    struct upstream_ask ask = {
+        .tried = lease->tried,
+        .client_hash = lease->client_hash,
+        .now_ms = loop_now_ms(lease->worker->loop),
+    };
     assert(stream_is_closed(&lease->stream));
     while (lease->state == LEASE_NEXT && stream_is_closed(&lease->stream)) {
-        int index = upstream_choose(lease->upstream, lease->tried);
-        if (index >= 0) {
-            lease_connect_to(lease, (uint32_t)index);
-            continue;
+        int index = upstream_choose(lease->upstream, &ask);
+        if (index < 0) {
+            ask.tried = lease->tried;
+            lease_settle(lease, &ask);
+            return;
         }
-        if (lease->reason[0] == '\0') {
-            (void)snprintf(lease->reason, sizeof(lease->reason), "all connections are in use");
-        }
-        lease_enter(lease, LEASE_LOST);
+        (void)lease_connect_to(lease, (uint32_t)index); /* full by now: as if it had been tried */
+        ask.tried |= 1u << index;
+    }
+}
+
+void lease_connect(struct lease *lease, int server)
+{
+    if (server >= 0) {
+        (void)lease_connect_to(lease, (uint32_t)server); /* full by now: the next one */
+    }
+    if (lease->state == LEASE_NEXT && stream_is_closed(&lease->stream)) {
+        lease_connect_next(lease);
     }
 }
 
@@ -248,37 +323,15 @@ static void lease_fail(struct lease *lease)
     }
 }
 
-struct lease *lease_take(struct worker *worker, struct upstream *upstream, bool fresh,
-                         lease_poke *poke, void *owner)
-{
-    struct list_node *idle = &worker->idle[upstream - worker->shared->upstreams];
-    if (!fresh && !list_is_empty(idle)) {
-        struct lease *lease = list_entry(idle->next, struct lease, node);
-        worker->idle_count[lease_group(lease)]--;
-        list_remove(&lease->node);
-        list_push_back(&worker->lease_list, &lease->node);
-        lease->owner = owner;
-        lease->poke = poke;
-        lease->is_reused = true;
-        lease_enter(lease, LEASE_READY);
-        loop_timer_stop(worker->loop, &lease->timer);
-        return lease;
-    }
-    struct lease *lease = lease_create(worker, upstream, poke, owner);
-    if (lease != NULL) {
-        lease->is_pooled = true;
-        lease_connect_next(lease);
-    }
-    return lease;
-}
-
 struct lease *lease_probe(struct worker *worker, struct upstream *upstream, uint32_t server,
                           lease_poke *poke, void *owner)
 {
     struct lease *lease = lease_create(worker, upstream, poke, owner);
     if (lease != NULL) {
+        lease->is_probe = true;
         lease->tried = UINT32_MAX; /* this server or none */
-        lease_connect_to(lease, server);
+        (void)lease_connect_to(lease,
+                               server); /* a probe takes no slot, so it is never refused one */
         if (lease->state == LEASE_NEXT) {
             lease_connect_next(lease);
         }
@@ -291,7 +344,8 @@ static void lease_ready(struct lease *lease)
     lease_enter(lease, LEASE_READY);
     lease->ready_ms = loop_now_ms(lease->worker->loop);
     loop_timer_stop(lease->worker->loop, &lease->timer);
-    if (upstream_note_up(lease_server(lease), lease->extensions, lease->size_max)) {
+    if (upstream_note_up(lease_server(lease), lease->extensions, lease->size_max,
+                         lease->ready_ms)) {
         log_line(LEVEL_INFO, "upstream %s: server %s is up", lease->upstream->config->name,
                  lease_server(lease)->config->name);
     }
@@ -450,6 +504,7 @@ void lease_reply_done(struct lease *lease, uint32_t len, uint16_t code)
 {
     assert(lease->expect_count > 0);
     lease->is_spent = lease->is_spent || code == 421;
+    lease_note_reply(lease, code);
     lease->expect_count--;
     memmove(lease->expect, lease->expect + 1, lease->expect_count);
     stream_consume(&lease->stream, len);
@@ -499,70 +554,6 @@ int lease_early_reply(struct lease *lease, struct smtp_reply *ret_reply)
         lease_read(lease);
     }
     return lease_is_lost(lease) ? -EPIPE : found;
-}
-
-/* ---- the way back ---- */
-
-static bool lease_may_be_pooled(const struct lease *lease)
-{
-    const struct worker *worker = lease->worker;
-    const struct config_upstream *config = lease->upstream->config;
-    int64_t age_ms = loop_now_ms(worker->loop) - lease->opened_ms;
-    return lease->is_pooled && worker->phase == WORKER_RUNNING &&
-           age_ms < config->pool_max_age_ms &&
-           worker->idle_count[lease_group(lease)] < config->pool_idle;
-}
-
-void lease_return(struct lease **ref)
-{
-    struct lease *lease = *ref;
-    *ref = NULL;
-    if (lease == NULL) {
-        return;
-    }
-    bool usable = lease->state == LEASE_READY && !lease->is_spent &&
-                  stream_is_drained(&lease->stream) && stream_is_reading(&lease->stream);
-    if (!usable) {
-        lease_close(lease);
-        return;
-    }
-    if (!lease_may_be_pooled(lease)) {
-        lease_quit(lease);
-        return;
-    }
-    lease_forget_owner(lease);
-    lease_enter(lease, LEASE_IDLE);
-    lease_set_deadline(lease, lease->upstream->config->pool_idle_timeout_ms);
-    list_remove(&lease->node);
-    list_push_front(&lease->worker->idle[lease_group(lease)], &lease->node);
-    lease->worker->idle_count[lease_group(lease)]++;
-}
-
-void lease_drop(struct lease **ref)
-{
-    struct lease *lease = *ref;
-    *ref = NULL;
-    if (lease != NULL) {
-        lease_close(lease);
-    }
-}
-
-static void lease_leave_pool(struct lease *lease)
-{
-    assert(lease->state == LEASE_IDLE);
-    lease->worker->idle_count[lease_group(lease)]--;
-    list_remove(&lease->node);
-    list_push_back(&lease->worker->lease_list, &lease->node);
-}
-
-void lease_pool_close(struct worker *worker, struct upstream *upstream)
-{
-    struct list_node *idle = &worker->idle[upstream - worker->shared->upstreams];
-    while (!list_is_empty(idle)) {
-        struct lease *lease = list_entry(idle->next, struct lease, node);
-        lease_leave_pool(lease);
-        lease_quit(lease);
-    }
 }
 
 /* ---- callbacks ---- */
@@ -677,6 +668,10 @@ static void on_timer(struct timer *timer)
         lease_quit(lease);
         return;
     }
+    if (lease->state == LEASE_WAITING) {
+        lease_wait_over(lease);
+        return;
+    }
     if (lease->state == LEASE_QUITTING) {
         lease_close(lease);
         return;
@@ -685,10 +680,15 @@ static void on_timer(struct timer *timer)
     if (lease->expect_count > 0) {
         what = expect_rows[lease->expect[0]].what;
     }
+    bool opening = lease_is_opening(lease);
     lease_lose(lease, "timed out waiting for ", what);
-    if (lease->state == LEASE_NEXT) {
+    if (opening) {
         lease_fail(lease);
     } else {
+        if (upstream_eject(lease->upstream, lease_server(lease),
+                           loop_now_ms(lease->worker->loop))) {
+            lease_log_down(lease, lease->reason);
+        }
         lease_poke_owner(lease);
     }
 }

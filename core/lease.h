@@ -33,7 +33,8 @@ struct worker;
 struct lease;
 
 enum lease_state {
-    LEASE_NEXT, /* between two servers */
+    LEASE_NEXT,    /* between two servers */
+    LEASE_WAITING, /* every server that could be used has its max connections */
     LEASE_CONNECTING,
     LEASE_GREETING,
     LEASE_EHLO,
@@ -58,6 +59,10 @@ struct lease {
     uint8_t state;   /* enum lease_state; written by lease_enter() alone */
     uint8_t server;  /* index into the group */
     bool is_spent;   /* it has said 421: it goes to nobody any more */
+    bool is_held;    /* counted as active at its server */
+    bool is_probe;   /* the prober's: counts for nothing and goes to its own server alone */
+    bool is_full;    /* LOST because no connection became free in time */
+    bool is_ejected; /* LOST because its server was found to be down */
     bool is_reused;  /* came from the pool: it may be dead without our knowing */
     bool needs_rset; /* the upstream is inside a transaction that we have given up */
     bool is_pooled;  /* may go back to the pool */
@@ -67,6 +72,7 @@ struct lease {
     uint32_t extensions;              /* enum smtp_ext, of this server's EHLO reply */
     uint32_t tried;                   /* servers tried for this owner, a bit each */
     uint32_t transactions;
+    uint32_t client_hash; /* for balance = hash */
     uint64_t size_max;
     int64_t opened_ms;
     int64_t ready_ms;
@@ -76,6 +82,7 @@ struct lease {
     lease_poke *poke;
     struct list_node
         node; /* the pool's idle list, or the worker's list of leases that are held or quitting */
+    struct list_node waiting; /* the worker's list of those who wait for a free connection */
     struct timer timer;
     struct stream stream;
     char
@@ -86,8 +93,16 @@ struct lease {
  * A lease for `owner`: from the pool (READY at once, unless `fresh`), else a new connection
  * (CONNECTING; poke follows). NULL when the worker has no room for another one.
  */
-struct lease *lease_take(struct worker *worker, struct upstream *upstream, bool fresh,
-                         lease_poke *poke, void *owner);
+struct lease *lease_take(struct worker *worker, struct upstream *upstream, uint32_t client_hash,
+                         bool fresh, lease_poke *poke, void *owner);
+
+/* For an owner whose lease is WAITING: exchanges it for a pooled one that has become free. False
+ * when there is none. */
+bool lease_exchange(struct lease **lease);
+
+/* A server went down: leases that have had nothing acknowledged by it are LOST, so that another
+ * server can do the work; pooled ones are closed. */
+void lease_sweep(struct worker *worker, struct upstream *upstream);
 
 /* To one certain server, for the prober. */
 struct lease *lease_probe(struct worker *worker, struct upstream *upstream, uint32_t server,

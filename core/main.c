@@ -99,6 +99,7 @@ static void *thread_main(void *arg)
         sem_post(&thread->proxy->started);
         return NULL;
     }
+    worker_start_sweeps(thread->worker);
     if (thread->index == 0) {
         worker_start_probes(thread->worker);
     }

@@ -489,11 +489,27 @@ void session_end_transaction(struct session *session, enum record_verdict verdic
     }
 }
 
+/* Of the address alone, so that a client's sessions meet the same server. */
+static uint32_t session_client_hash(const struct session *session)
+{
+    const uint8_t *bytes = (const uint8_t *)&session->peer.in.sin_addr;
+    uint32_t len = sizeof(session->peer.in.sin_addr);
+    uint32_t hash = 2166136261u; /* FNV-1a */
+    if (session->peer.sa.sa_family == AF_INET6) {
+        bytes = (const uint8_t *)&session->peer.in6.sin6_addr;
+        len = sizeof(session->peer.in6.sin6_addr);
+    }
+    for (uint32_t i = 0; i < len; i++) {
+        hash = (hash ^ bytes[i]) * 16777619u;
+    }
+    return hash;
+}
+
 bool session_take_lease(struct session *session, bool fresh)
 {
     assert(session->lease == NULL);
-    session->lease =
-        lease_take(session->worker, session_upstream(session), fresh, on_lease, session);
+    session->lease = lease_take(session->worker, session_upstream(session),
+                                session_client_hash(session), fresh, on_lease, session);
     return session->lease != NULL && session->lease->state == LEASE_READY;
 }
 

@@ -177,6 +177,9 @@ enum step step_command(struct session *session)
 
 enum step step_contact(struct session *session)
 {
+    if (session->lease != NULL && session->lease->state == LEASE_WAITING) {
+        (void)lease_exchange(&session->lease); /* or it goes on waiting */
+    }
     struct lease *lease = session->lease;
     if (lease != NULL && lease_is_opening(lease)) {
         return session_wait(session, WAIT_CONNECT);

@@ -22,6 +22,7 @@ enum {
     HANDOFF_PER_TURN = 64,  /* new connections in one turn (P6) */
     CHUNKS_PER_SESSION = 4, /* client: unread and gathered; upstream: likewise */
     CHUNKS_FOR_ENVELOPES = 4096,
+    SWEEP_MS = 500,       /* how soon a worker takes notice of a server that went down */
     ID_COUNTER_BITS = 14, /* sessions a millisecond that a worker may start, on average */
     ID_WORKER_BITS = 6,
 };
@@ -95,9 +96,11 @@ int worker_create(struct worker **ret_worker, struct shared *shared, struct loop
     list_init(&worker->lease_gone);
     for (uint32_t i = 0; i < CONFIG_UPSTREAMS_MAX; i++) {
         list_init(&worker->idle[i]);
+        list_init(&worker->waiting[i]);
     }
     atomic_init(&worker->phase_wanted, WORKER_RUNNING);
     timer_init(&worker->probe_timer);
+    timer_init(&worker->sweep_timer);
     loop_on_wake(loop, on_wake, worker);
     int result = worker_init_pools(worker, session_max);
     if (result < 0) {
@@ -177,6 +180,23 @@ static void on_probe_timer(struct timer *timer)
     }
 }
 
+/* ---- servers that went down, as any worker may have found out ---- */
+
+static void on_sweep_timer(struct timer *timer)
+{
+    struct worker *worker = list_entry(timer, struct worker, sweep_timer);
+    assert(worker->magic == WORKER_MAGIC);
+    for (uint32_t i = 0; i < worker->config->upstream_count; i++) {
+        struct upstream *upstream = &worker->shared->upstreams[i];
+        uint32_t downs = atomic_load(&upstream->downs);
+        if (downs != worker->downs_seen[i]) {
+            worker->downs_seen[i] = downs;
+            lease_sweep(worker, upstream);
+        }
+    }
+    loop_timer_set(worker->loop, timer, loop_now_ms(worker->loop) + SWEEP_MS, on_sweep_timer);
+}
+
 /* ---- phases ---- */
 
 void worker_ask(struct worker *worker, enum worker_phase phase)
@@ -199,6 +219,7 @@ static void worker_enter_phase(struct worker *worker, enum worker_phase phase)
 {
     worker->phase = phase;
     loop_timer_stop(worker->loop, &worker->probe_timer);
+    loop_timer_stop(worker->loop, &worker->sweep_timer);
     for (uint32_t i = 0; i < worker->config->upstream_count; i++) {
         lease_pool_close(worker, &worker->shared->upstreams[i]);
     }
@@ -278,6 +299,11 @@ static void worker_log_stats(const struct worker *worker)
              worker->index, (unsigned long long)stats->turns, (unsigned long long)stats->enters,
              (unsigned long long)stats->recvs, (unsigned long long)stats->sends,
              (unsigned long long)stats->starved);
+}
+
+void worker_start_sweeps(struct worker *worker)
+{
+    on_sweep_timer(&worker->sweep_timer);
 }
 
 void worker_run(struct worker *worker)

@@ -44,7 +44,11 @@ struct worker {
     struct list_node lease_list; /* leases that are held, quitting or closing */
     struct list_node lease_gone;
     struct list_node idle[CONFIG_UPSTREAMS_MAX]; /* pooled leases, the newest first */
-    uint32_t idle_count[CONFIG_UPSTREAMS_MAX];
+    uint32_t idle_count[CONFIG_UPSTREAMS_MAX][CONFIG_SERVERS_MAX];
+    struct list_node
+        waiting[CONFIG_UPSTREAMS_MAX]; /* leases that wait for a free connection, by seniority */
+    uint32_t downs_seen[CONFIG_UPSTREAMS_MAX]; /* upstream.downs when the leases were last swept */
+    struct timer sweep_timer;
     enum worker_phase phase;
     _Atomic uint32_t phase_wanted; /* set from the main thread, then loop_wake() */
     uint64_t next_id;
@@ -83,6 +87,9 @@ void worker_ask(struct worker *worker, enum worker_phase phase);
 /* Starts asking the upstream groups what they offer, now and every check_interval. One worker does
  * this. */
 void worker_start_probes(struct worker *worker);
+
+/* Starts looking, twice a second, whether a server went down. Each worker does this. */
+void worker_start_sweeps(struct worker *worker);
 
 /* A unique id for a session of this process and of later ones. */
 uint64_t worker_new_id(struct worker *worker);

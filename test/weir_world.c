@@ -81,7 +81,7 @@ struct weir *weir_create(const struct weir_options *options)
     assert(result == 0);
     weir->shared.config = &weir->config;
     upstream_init(&weir->shared.upstreams[0], &weir->config.upstreams[0]);
-    (void)upstream_note_up(&weir->shared.upstreams[0].servers[0], options->extensions, 0);
+    (void)upstream_note_up(&weir->shared.upstreams[0].servers[0], options->extensions, 0, 0);
     handoff_init(&weir->handoff);
     result =
         worker_create(&weir->worker, &weir->shared, weir->loop, &weir->handoff, 0, SESSIONS_MAX);

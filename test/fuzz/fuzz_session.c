@@ -482,7 +482,7 @@ static void configure(uint8_t choice, uint8_t behaviour, uint8_t seed)
     sim->options.delay = ((behaviour >> 4) & 3) * 150;
     sim->options.cancel_loses = ((behaviour >> 6) & 3) * 300;
     uint32_t extensions = EXT_PIPELINING | EXT_8BITMIME | EXT_SIZE | EXT_DSN;
-    (void)upstream_note_up(&fuzz.weir->shared.upstreams[0].servers[0], extensions, 0);
+    (void)upstream_note_up(&fuzz.weir->shared.upstreams[0].servers[0], extensions, 0, 0);
 }
 
 static void begin(void)

@@ -626,7 +626,7 @@ static void prepare(void)
     uint32_t extensions = EXT_8BITMIME | (run.pipelining ? EXT_PIPELINING : 0);
     config->contact = run.contact;
     config->pool_idle = run.place == PLACE_QUIT ? 0 : 4;
-    (void)upstream_note_up(&run.weir->shared.upstreams[0].servers[0], extensions, 0);
+    (void)upstream_note_up(&run.weir->shared.upstreams[0].servers[0], extensions, 0, 0);
     model_init(&run.model, run.weir);
     run.model.script = script;
     run.armed = true;

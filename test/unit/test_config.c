@@ -137,7 +137,7 @@ static const char ALL_KEYS[] = "; a comment\r\n"
                                "server = 192.0.2.1:25 weight=1000 max=0\n"
                                "server = [2001:db8::1]:65535  max=1000000 \t weight=1\n"
                                "server = unix:/run/mta\n"
-                               "balance = round_robin\n"
+                               "balance = hash\n"
                                "contact = connect\n"
                                "client_info = none\n"
                                "tls = off\n"
@@ -345,9 +345,8 @@ static const struct bad BAD[] = {
     /* words of the contract that this version lacks */
     {"[verify]\nmode = hold\n" MINIMUM,
      "t.ini:2: [verify] mode: 'hold' is not available in this version; use off\n"},
-    {MINIMUM "balance = least_conn\n",
-     "t.ini:5: [upstream:default] balance: 'least_conn' is not available in this version; use "
-     "round_robin\n"},
+    {MINIMUM "balance = fastest\n", "t.ini:5: [upstream:default] balance: 'fastest' is not known "
+                                    "here; use one of least_conn, round_robin, hash\n"},
     {MINIMUM "client_info = proxy_v2\n",
      "t.ini:5: [upstream:default] client_info: 'proxy_v2' is not available in this version; use "
      "none\n"},
@@ -394,10 +393,10 @@ static const struct bad BAD[] = {
                                       "colon\n"},
     {MINIMUM "server = 127.0.0.1:27 weight=0\n",
      "t.ini:5: [upstream:default] server: 'weight=0' cannot follow the address; write "
-     "weight=1..1000 or max=0..1000000\n"},
-    {MINIMUM "server = 127.0.0.1:27 backup\n",
-     "t.ini:5: [upstream:default] server: 'backup' cannot follow the address; write "
-     "weight=1..1000 or max=0..1000000\n"},
+     "weight=1..1000, max=0..1000000 or backup\n"},
+    {MINIMUM "server = 127.0.0.1:27 spare\n",
+     "t.ini:5: [upstream:default] server: 'spare' cannot follow the address; write "
+     "weight=1..1000, max=0..1000000 or backup\n"},
     {"[listen:b]\nbind = unix:/run/x\n" MINIMUM,
      "t.ini:2: [listen:b] bind: 'unix:/run/x' is a unix socket; bind to ADDRESS:PORT or "
      "[IPV6]:PORT\n"},
