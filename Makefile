@@ -12,15 +12,21 @@ endif
 SAN ?=
 OPT ?= -O2
 WERROR ?= -Werror
-PKGS := liburing wolfssl
+PKGS := liburing
+# wolfSSL: the lean static build of `make deps` where it is there, else Debian's package; WOLFSSL=system
+# insists on the package. The two differ in the layout of structs, so a change of mind compiles anew.
+WOLFSSL ?= auto
+DEPS := build/deps
+LEAN := $(if $(filter auto,$(WOLFSSL)),$(wildcard $(DEPS)/lib/libwolfssl.a))
 INTERNAL_CFLAGS := -std=gnu17 $(OPT) -g -I. -D_GNU_SOURCE -pthread -fno-strict-aliasing -fPIE -fstack-protector-strong \
 	-Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual -Wwrite-strings \
-	-Wvla -Wformat=2 -Wimplicit-fallthrough -Wswitch-enum -Wundef $(WERROR) $(SAN)
+	-Wvla -Wformat=2 -Wimplicit-fallthrough -Wswitch-enum -Wundef $(WERROR) $(SAN) \
+	$(if $(LEAN),-isystem $(DEPS)/include)
 ifeq ($(SAN)$(filter -O0,$(OPT)),)
 INTERNAL_CFLAGS += -D_FORTIFY_SOURCE=2
 endif
 LDFLAGS_ALL := -pie -pthread -Wl,-z,relro,-z,now $(SAN) $(LDFLAGS)
-LIBS = $(shell pkg-config --libs $(PKGS)) -linih -lm
+LIBS = $(shell pkg-config --libs $(PKGS)) $(or $(LEAN),-lwolfssl) -linih -lm
 
 # Runs: how many jobs, how long, which parts; and where things are installed.
 JOBS ?= $(shell nproc)
@@ -45,7 +51,7 @@ obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 # This file again, as parallel as the machine unless the caller said -j.
 AGAIN = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(JOBS))
 
-.PHONY: all deps build-deps run test tests check bench asan tsan fuzz fuzzers lint format format-check \
+.PHONY: all always deps build-deps run test tests check bench asan tsan fuzz fuzzers lint format format-check \
 	install uninstall clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -56,7 +62,11 @@ all: $(PROGRAMS) ## build mailweir and its companions into build/ (names what is
 build-deps:
 	@test/deps.sh --check build
 
-$(B)/obj/%.o: %.c Makefile | build-deps
+$(B)/wolfssl: always
+	@mkdir -p $(@D)
+	@echo '$(or $(LEAN),system)' | cmp -s - $@ || echo '$(or $(LEAN),system)' > $@
+
+$(B)/obj/%.o: %.c Makefile $(B)/wolfssl | build-deps
 	@mkdir -p $(@D)
 	@echo "  CC    $<"
 	@$(CC) $(INTERNAL_CFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
@@ -94,8 +104,9 @@ tests: $(PROGRAMS) $(TEST_PROGRAMS)
 
 fuzzers: $(FUZZ_PROGRAMS)
 
-deps: ## install the Debian packages that building and running need
-	@test/deps.sh build run
+deps: ## install what building and running need, and build the lean wolfSSL into build/deps
+	@test/deps.sh build run deps
+	@FORCE=1 CC=$(CC) dist/deps-wolfssl.sh $(DEPS) || echo "deps: Debian's wolfSSL package is used instead"
 
 run: ## install what is missing, build, start sink and mailweir, send a sample, serve until Ctrl-C
 	@test/deps.sh build run

@@ -13,11 +13,12 @@
 # Debian's patches matter in stable suites, where they are the security updates.
 #
 # Exit: 0 it is there (at once when nothing has changed), 3 out of reach: build with the system's package.
-# A failure is remembered, so that `make` does not ask again each time; FORCE=1 forgets that.
+# A failure is remembered, so that `make` does not ask again each time; FORCE=1 forgets that. SUITES
+# names other suites to try.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
-suites=(sid testing stable)
+suites=(${SUITES:-sid testing stable})
 settings=dist/wolfssl/user_settings.h
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 deps=$(realpath -m "${1:-build/deps}")
@@ -50,6 +51,7 @@ if [ -e "$deps/lib/libwolfssl.a" ] && [ "$(head -n 1 "$deps/stamp" 2>/dev/null)"
     exit 0
 fi
 if [ "$(cat "$deps/unavailable" 2>/dev/null)" = "$recipe" ]; then
+    say "warning: building with the system's wolfSSL (FORCE=1 make deps tries again for the lean one)"
     exit 3
 fi
 rm -rf "$work"
@@ -119,11 +121,13 @@ fetch()
 
 compile_one()
 {
-    local object vector=()
+    local object extra=()
     object=$work/object/$(tr / _ <<<"${1%.*}").${1##*.}.o
     # The one file with intrinsics; it asks the processor before it uses them.
-    [ "$1 $(uname -m)" = "wolfcrypt/src/aes.c x86_64" ] && vector=(-maes -msse4.1 -mpclmul)
-    nice "$compiler" "${flags[@]}" "${vector[@]}" -I"$work/result/include" -I"$work/source" \
+    [ "$1 $(uname -m)" = "wolfcrypt/src/aes.c x86_64" ] && extra=(-maes -msse4.1 -mpclmul)
+    # Assembler files of older releases do not ask for the settings.
+    [ "${1##*.}" = S ] && extra=(-include "$work/result/include/user_settings.h")
+    nice "$compiler" "${flags[@]}" "${extra[@]}" -I"$work/result/include" -I"$work/source" \
         -c "$work/source/$1" -o "$object" >>"$log" 2>&1
 }
 

@@ -178,11 +178,11 @@ static void write_all(const struct model_conn *conn, const char *bytes, uint32_t
     (void)sim_write(run.weir->sim, conn->fd, bytes, len); /* the other side may be gone */
 }
 
-static void stop_reading(struct model_conn *conn)
+/* So many bytes more will reach it. */
+static void stop_reading(struct model_conn *conn, uint32_t room)
 {
-    uint32_t waiting = sim_pending(run.weir->sim, conn->fd);
     conn->is_deaf = true;
-    sim_set_queue(run.weir->sim, conn->fd, waiting > 0 ? waiting : 1);
+    sim_set_queue(run.weir->sim, conn->fd, sim_pending(run.weir->sim, conn->fd) + room);
 }
 
 /* The bytes, and what comes behind them. As a string when that can be one, so that the model knows
@@ -232,8 +232,10 @@ static const char *commit(struct model_conn *conn, enum model_stage stage, const
         sim_eof(run.weir->sim, conn->fd);
         return MODEL_SILENT;
     case DEED_DEAF:
+        stop_reading(conn, 1);
+        return MODEL_SILENT;
     case DEED_STALL:
-        stop_reading(conn);
+        stop_reading(conn, (uint32_t)strlen(run.body) / 3 + 1); /* the second of three pieces */
         return MODEL_SILENT;
     case DEED_FLOOD:
     case DEED_CONNECT:

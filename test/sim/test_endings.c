@@ -379,6 +379,7 @@ static bool is_ours(const char *text)
         "421 4.4.2 timeout",
         "421 4.7.0 too many errors\r\n",
         "451 4.4.1 no upstream server can be reached (",
+        "451 4.3.2 all upstream connections are in use\r\n",
         "451 4.4.2 upstream connection lost",
         "452 4.3.1 insufficient system storage\r\n",
         "503 5.5.1 need MAIL command\r\n",
@@ -588,6 +589,9 @@ static void prepare(uint64_t seed)
     run.weir->config.errors = 6;
     run.weir->config.session_timeout_ms = draw(8) == 0 ? 1000000 : 3600 * 1000;
     run.weir->config.listeners[0].greet_delay_ms = draw(6) == 0 ? 3000 : 0;
+    if (draw(4) == 0) {
+        run.weir->config.upstreams[0].servers[0].max = 1 + draw(2); /* the others have to wait */
+    }
     model_init(&run.model, run.weir);
     run.model.script = script;
     run.model.drip = draw(4) == 0 ? 1 + draw(9) : 0;
