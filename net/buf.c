@@ -39,13 +39,6 @@ int buf_pool_init(struct buf_pool *pool, uint32_t count)
         .memory = memory,
     };
     list_init(&pool->free);
-    for (uint32_t i = 0; i < count; i++) {
-        bufs[i].magic = BUF_MAGIC;
-        bufs[i].id = i;
-        bufs[i].base = memory + (size_t)i * BUF_STRIDE;
-        list_push_back(&pool->free, &bufs[i].node);
-        memory_poison(bufs[i].base, BUF_STRIDE);
-    }
     return 0;
 }
 
@@ -54,19 +47,39 @@ void buf_pool_fini(struct buf_pool *pool)
     assert(pool->magic == BUF_POOL_MAGIC);
     assert(pool->free_count == pool->count);
     pages_release(pool->bufs, pool->count * sizeof(*pool->bufs));
+    memory_unpoison(pool->memory, (size_t)pool->fresh * BUF_STRIDE);
     pages_release(pool->memory, (size_t)pool->count * BUF_STRIDE);
     *pool = (struct buf_pool){0};
+}
+
+/* A buffer that has been out before, or one that has never been touched, or NULL. */
+static struct buf *buf_find(struct buf_pool *pool)
+{
+    struct list_node *node = list_pop_front(&pool->free);
+    if (node != NULL) {
+        return list_entry(node, struct buf, node);
+    }
+    if (pool->fresh == pool->count) {
+        return NULL;
+    }
+    struct buf *buf = &pool->bufs[pool->fresh];
+    buf->magic = BUF_MAGIC;
+    buf->id = pool->fresh;
+    buf->base = pool->memory + (size_t)pool->fresh * BUF_STRIDE;
+    list_init(&buf->node);
+    pool->fresh++;
+    return buf;
 }
 
 struct buf *buf_get(struct buf_pool *pool)
 {
     assert(pool->magic == BUF_POOL_MAGIC);
-    struct list_node *node = list_pop_front(&pool->free);
-    if (node == NULL) {
+    struct buf *buf = buf_find(pool);
+    if (buf == NULL) {
         return NULL;
     }
-    struct buf *buf = list_entry(node, struct buf, node);
     assert(buf->magic == BUF_MAGIC);
+    assert(pool->free_count > 0);
     pool->free_count--;
     buf->begin = BUF_HEADROOM;
     buf->end = BUF_HEADROOM;

@@ -36,7 +36,8 @@ struct buf {
 struct buf_pool {
     uint32_t magic;
     uint32_t count;
-    uint32_t free_count;
+    uint32_t free_count; /* buffers that are not out, the untouched ones included */
+    uint32_t fresh;      /* buffers from this index on have never been touched */
     struct buf *bufs;
     char *memory;
     struct list_node free;

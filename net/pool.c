@@ -27,7 +27,6 @@ void *pages_reserve(size_t bytes)
 void pages_release(void *pages, size_t bytes)
 {
     if (pages != NULL) {
-        memory_unpoison(pages, bytes);
         int result = munmap(pages, bytes);
         assert(result == 0);
     }
@@ -56,6 +55,7 @@ void pool_fini(struct pool *pool)
 {
     assert(pool->magic == POOL_MAGIC);
     assert(pool->used == 0);
+    memory_unpoison(pool->base, (size_t)pool->item_size * pool->fresh);
     pages_release(pool->base, (size_t)pool->item_size * pool->count_max);
     *pool = (struct pool){0};
 }
