@@ -492,6 +492,11 @@ int lease_reply(struct lease *lease, struct smtp_reply *ret_reply)
     if (found == 0) {
         lease_read(lease);
     }
+    bool unsent = lease->expect[0] == EXPECT_EOM && stream_is_sending(&lease->stream);
+    if (found > 0 && unsent && ret_reply->code < 400) {
+        lease_lose(lease, "answered before the end of the message",
+                   ""); /* it cannot have read it */
+    }
     return lease_is_lost(lease) ? -EPIPE : found;
 }
 
@@ -515,6 +520,10 @@ void lease_reply_done(struct lease *lease, uint32_t len, uint16_t code)
         lease_enter(lease, LEASE_READY);
         if (stream_len(&lease->stream) > 0) {
             lease_lose(lease, "sent a reply that nobody asked for", "");
+            return;
+        }
+        if (!stream_is_drained(&lease->stream)) {
+            lease_lose(lease, "answered what it has not read", "");
             return;
         }
     }
