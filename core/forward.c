@@ -115,8 +115,10 @@ static enum step on_mail_refused(struct session *session, const struct smtp_repl
         return answered(session, code);
     }
     note_rcpt(session, code);
-    if (!lease_is_lost(session->lease) && session->lease->expect_count > 0) {
+    bool owed = !lease_is_lost(session->lease) && session->lease->expect_count > 0;
+    if (owed && code != 421) {
         session->transaction->mail_refused = true;
+        stream_flush(&session->client); /* the RCPT's own reply may be long in coming */
         return STEP_MORE;
     }
     return answered(session, code);
@@ -191,6 +193,11 @@ static enum step on_eom_reply(struct session *session, const struct smtp_reply *
     }
     session->lease->needs_rset = false;
     session->lease->transactions++;
+    if (code >= 400) {
+        /* It may have refused before it had read everything, and say so once more at the end:
+         * nobody shall get that second reply for his own. */
+        session->lease->is_pooled = false;
+    }
     pass(session, reply);
     session_end_transaction(session, session_reply_verdict(session), "upstream");
     if (code < 300) {
@@ -234,6 +241,7 @@ enum step forward_lost(struct session *session)
         return replace_lease(session);
     }
     bool answer_given = t->mail_refused; /* the RCPT has had the reply to MAIL */
+    uint16_t code = answer_given ? t->reply_code : 451;
     lease_drop(&session->lease);
     t->mail_done = false;
     t->mail_refused = false;
@@ -249,7 +257,7 @@ enum step forward_lost(struct session *session)
     if (session->verb != VERB_RCPT) {
         session_end_transaction(session, VERDICT_DEFER, "upstream");
     }
-    return in_command ? session_command_done(session) : answered(session, 451);
+    return in_command ? session_command_done(session) : answered(session, code);
 }
 
 enum step forward_refuse(struct session *session, const char *line)

@@ -343,6 +343,13 @@ static uint16_t line_code(const char *line)
     return (uint16_t)((line[0] - '0') * 100 + (line[1] - '0') * 10 + line[2] - '0');
 }
 
+/* A reply to NOOP or to nonsense is no part of a transaction's record. */
+static bool session_is_about_mail(const struct session *session)
+{
+    return session->state != SESSION_COMMAND || session->verb == VERB_MAIL ||
+           session->verb == VERB_RCPT || session->verb == VERB_DATA;
+}
+
 static void session_put_line(struct session *session, const char *line)
 {
     session_put(session, line, (uint32_t)strlen(line));
@@ -354,7 +361,9 @@ void session_reply(struct session *session, const char *line)
     size_t len = strlen(line);
     assert(len > 4);
     session_put_line(session, line);
-    session_note_reply(session, line_code(line), line + 4, (uint32_t)len - 4);
+    if (session_is_about_mail(session)) {
+        session_note_reply(session, line_code(line), line + 4, (uint32_t)len - 4);
+    }
     if (line[0] == '5') {
         session->errors++;
     }
@@ -563,6 +572,7 @@ enum step session_end(struct session *session, const char *line, const char *dec
         session_note_reply(session, line_code(line), line + 4, (uint32_t)strlen(line) - 4);
     } else if (line != NULL) {
         session_reply(session, line);
+        session_note_reply(session, line_code(line), line + 4, (uint32_t)strlen(line) - 4);
     }
     if (session->state == SESSION_BODY || session->state == SESSION_FORWARD) {
         lease_drop(&session->lease);

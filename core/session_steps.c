@@ -118,6 +118,7 @@ static enum step skip_line(struct session *session)
 
 static enum step refuse_line(struct session *session, const char *line)
 {
+    session->verb = VERB_UNKNOWN;
     session_reply(session, line);
     session->is_skipping = true;
     session->skip = (struct smtp_line_skip){false};
