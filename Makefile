@@ -124,7 +124,7 @@ asan: ## the tests under AddressSanitizer and UBSan (SAN_PARTS="unit sim" for so
 	@test/deps.sh build test
 	@$(AGAIN) B=$(B)/asan OPT=-O1 tests \
 		SAN="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
-	@B=$(B)/asan UBSAN_OPTIONS=print_stacktrace=1 ASAN_OPTIONS=detect_stack_use_after_return=1 \
+	@B=$(B)/asan UBSAN_OPTIONS=print_stacktrace=1 ASAN_OPTIONS="detect_stack_use_after_return=1:$${ASAN_OPTIONS:-}" \
 		test/run $(SAN_PARTS)
 
 # setarch -R: gcc 12's ThreadSanitizer cannot place its shadow under wide address space randomisation.

@@ -59,6 +59,7 @@ struct proxy {
     uint32_t descriptors;
     uint32_t session_max;
     sem_t started;
+    sem_t may_end;            /* posted for each worker once nobody will wake its loop any more */
     _Atomic uint32_t running; /* worker threads */
     struct thread *threads;
     struct worker *workers[CONFIG_WORKERS_MAX];
@@ -90,6 +91,13 @@ static int thread_set_up(struct thread *thread, struct loop **ret_loop)
     return result;
 }
 
+static void sem_await(sem_t *semaphore)
+{
+    while (sem_wait(semaphore) < 0) {
+        assert(errno == EINTR);
+    }
+}
+
 static void *thread_main(void *arg)
 {
     struct thread *thread = arg;
@@ -105,6 +113,7 @@ static void *thread_main(void *arg)
     }
     sem_post(&thread->proxy->started);
     worker_run(thread->worker);
+    sem_await(&thread->proxy->may_end);
     worker_destroy(&thread->worker);
     loop_destroy(&loop);
     atomic_fetch_sub(&thread->proxy->running, 1);
@@ -128,9 +137,7 @@ static int proxy_start_workers(struct proxy *proxy)
         if (result != 0) {
             return -result;
         }
-        while (sem_wait(&proxy->started) < 0) {
-            assert(errno == EINTR);
-        }
+        sem_await(&proxy->started);
         if (thread->result < 0) {
             return thread->result;
         }
@@ -270,10 +277,12 @@ static void log_started(const struct proxy *proxy)
 
 /* ---- stop ---- */
 
-static void proxy_ask_workers(struct proxy *proxy, enum worker_phase phase)
+/* The last that the workers hear of us: a loop must not be woken while its thread takes it down. */
+static void proxy_drain_workers(struct proxy *proxy)
 {
     for (uint32_t i = 0; i < proxy->config->workers; i++) {
-        worker_ask(proxy->workers[i], phase);
+        worker_ask(proxy->workers[i], WORKER_DRAINING);
+        sem_post(&proxy->may_end);
     }
 }
 
@@ -285,7 +294,7 @@ static void proxy_stop(struct proxy *proxy, const sigset_t *signals)
     acceptor_stop(proxy->acceptor);
     pthread_join(proxy->acceptor_id, NULL);
     acceptor_destroy(&proxy->acceptor);
-    proxy_ask_workers(proxy, WORKER_DRAINING);
+    proxy_drain_workers(proxy);
     while (atomic_load(&proxy->running) > 0) {
         struct timespec wait = {.tv_nsec = 20 * 1000000};
         int signal_number = sigtimedwait(signals, NULL, &wait);
@@ -335,6 +344,7 @@ static int run(struct proxy *proxy)
     }
     process_block_signals(&signals);
     sem_init(&proxy->started, 0, 0);
+    sem_init(&proxy->may_end, 0, 0);
     proxy->shared.config = proxy->config;
     if (proxy_start(proxy) < 0) {
         return 1;

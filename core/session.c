@@ -405,20 +405,22 @@ static int64_t realtime_ms(void)
     return now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static void session_write_record(struct session *session, struct record *record)
+/* Writes the record of `facts`, completed by what is the same for every record of the session. */
+static void session_write_record(struct session *session, const struct record *facts)
 {
     char id[SESSION_ID_SIZE];
     char peer[INET6_ADDRSTRLEN + 10];
+    struct record record = *facts;
     session_id_text(session->id, id);
     session_peer_text(session, peer, sizeof(peer));
-    record->ts_ms = realtime_ms();
-    record->session = text_of(id);
-    record->listener = text_of(session_listener(session)->name);
-    record->client = text_of(peer);
-    record->helo = text_of(session->helo);
+    record.ts_ms = realtime_ms();
+    record.session = text_of(id);
+    record.listener = text_of(session_listener(session)->name);
+    record.client = text_of(peer);
+    record.helo = text_of(session->helo);
     char *room = log_buffer_room(&session->worker->log, RECORD_MAX);
     log_buffer_commit(&session->worker->log,
-                      record_write(record, session->worker->config->log_format, room));
+                      record_write(&record, session->worker->config->log_format, room));
 }
 
 static struct text text_or_empty(const char *string)

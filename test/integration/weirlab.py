@@ -263,7 +263,7 @@ class WeirSink(Program):
         self.store = os.path.join(folder, name + "-store")
         os.makedirs(self.store, exist_ok=True)
         self.argv = [os.path.join(BUILD, "weir-sink"), "-l", address_text(self.address), "-d",
-                     self.store, *options]
+                     self.store, "-i", os.environ.get("WEIR_SINK_IO", "auto"), *options]
         for rule in rules:
             self.argv += ["-m", rule]
         if extensions is not None:
