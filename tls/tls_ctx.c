@@ -276,7 +276,8 @@ static int fill_server(struct tls_ctx *ctx, const struct tls_server_conf *conf,
 {
     ctx->is_server = true;
     ctx->tickets = conf->tickets;
-    for (uint32_t i = 0; i < ctx->item_count; i++) {
+    const uint32_t count = ctx->item_count;
+    for (uint32_t i = 0; i < count; i++) {
         struct tls_ctx_item *item = &ctx->items[i];
         int result = make_wolf(wolfSSLv23_server_method(), conf->min_version, &item->wolf, error);
         if (result == 0) {
