@@ -1,12 +1,12 @@
 /*
  * lease - one upstream connection, from connect(2) to the last reply; pooled between transactions.
  *
- *      NEXT --> CONNECTING --> GREETING --> EHLO (HELO) --> READY <--> BUSY (replies are owed)
- *       ^ ^         |             |            |               |          |
- *       | +---------+-------------+------------+ failed        |          | connection or protocol
- * lost, v     the next server is tried                         v          v deadline passed, server
- * down WAITING (every server is at its max)                     IDLE       LOST (also: no server is
- * left) (in the pool) --> QUITTING --> CLOSING --> freed
+ *    NEXT --> CONNECTING --> GREETING --> EHLO (HELO) --> READY <--> BUSY (replies are owed)
+ *     ^ ^         |             |            |              |          |
+ *     | +---------+-------------+------------+ failed       |          | connection or protocol lost
+ *     v     the next server is tried                        v          v
+ *   WAITING (every server is at its max)                   IDLE       LOST (also: no server is left)
+ *                                                  (in the pool) --> QUITTING --> CLOSING --> freed
  *
  * A lease is held by one owner (a session, the prober) or by the pool. The owner puts commands,
  * says which replies it expects, and takes the replies one by one in that order; a reply that

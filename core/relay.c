@@ -2,9 +2,9 @@
  * relay - a message on its way: the client's buffer is scanned in place and sent to the upstream as
  * it is.
  *
- *     client window            scan                        upstream
- *     [ ...... \r\n.\r\n ]  ->  clean | held back | end  ->  one send: Received field, held bytes,
- * clean bytes, end
+ *   client window                scan                         upstream
+ *   [ ...... \r\n.\r\n ]   ->   clean | held back | end   ->   one send: Received field, held bytes,
+ *                                                             clean bytes, end
  *
  * The field and the bytes held back from the chunk before are written into the buffer's headroom,
  * directly in front of the clean bytes, so a small message is one receive and one send. While a

@@ -1,11 +1,10 @@
 /*
  * loop_uring - the completion contract on io_uring; the one file that knows liburing.
  *
- *      submit --> SQE --+                                        +--> loop_ready()
- *      cancel --> SQE --+--> one io_uring_enter() a turn --> CQE +--> `again`: short sends,
- * receives again, starved --+                                             that shall wait in the
- * kernel
- *                                                                +--> loop->starved: no buffer left
+ *   submit --> SQE --+                                        +--> loop_ready()
+ *   cancel --> SQE --+--> one io_uring_enter() a turn --> CQE +--> `again`: short sends, and receives
+ *   again, starved --+                                        |    that shall wait in the kernel
+ *                                                             +--> loop->starved: no buffer left
  *
  * The ring belongs to the thread that creates it (SINGLE_ISSUER), completions are made when that
  * thread waits and at no other time (DEFER_TASKRUN). A full submission queue is submitted and tried

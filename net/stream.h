@@ -1,12 +1,11 @@
 /*
  * stream - one connected socket: a window of received bytes, gathered output, an orderly end.
  *
- *                    net/loop                      stream                          its owner
- *      receive:      lent buffer      ->  in: [ carried | new bytes ]     ->  stream_bytes(),
- * stream_consume() unread rest:                       carry (a chunk, until the next receive fills
- * a buffer behind it) send:         tx op            <-  out: chunk that replies gather in  <-
- * stream_put(), stream_flush()
- *                                     <-  body: a lent buffer, sent as it is <-  stream_send_buf()
+ *               net/loop             stream                                its owner
+ *   receive:    lent buffer    ->    in: [ carried | new bytes ]    ->     stream_bytes(), stream_consume()
+ *   unread rest:                     carry: a chunk, until the next receive fills a buffer behind it
+ *   send:       tx op          <-    out: chunk, replies gather     <-     stream_put(), stream_flush()
+ *                              <-    body: a lent buffer as it is   <-     stream_send_buf()
  *
  * Pull model: a receive is in flight only while the owner asked for one with stream_read();
  * back-pressure follows. An idle stream owns no memory but itself: `in` goes back to the loop when
