@@ -196,5 +196,6 @@ show_result
 tail -n +$((shown + 1)) -f "$RUN/mailweir.log" --pid="$mailweir_pid" &
 tail_pid=$!
 wait -n "$mailweir_pid" "$sink_pid"
+sleep 1 # Ctrl-C reaches the servers as well, and perhaps before this shell: then the trap ends it here
 fail "a server ended by itself; the last lines of $RUN/mailweir.log and $RUN/sink.log:" \
     "$(tail -n 5 "$RUN/mailweir.log" "$RUN/sink.log")"

@@ -280,10 +280,12 @@ class WeirSink(Program):
         super().__init__(self.argv, self.folder, self.name)
 
         def said():
-            if not self.is_running() and is_restart and read(self.err).endswith(b"in use\n"):
-                Program.__init__(self, self.argv, self.folder, self.name)
-            assert self.is_running(), f"weir-sink ended: {read(self.err)!r}"
-            return read(self.err).count(b"listening on") > before
+            if self.is_running():
+                return read(self.err).count(b"listening on") > before
+            told = read(self.err)
+            assert is_restart and told.endswith(b"in use\n"), f"weir-sink ended: {told!r}"
+            Program.__init__(self, self.argv, self.folder, self.name)
+            return False
         wait_until(said, "weir-sink listens")
 
     def journal(self):
