@@ -282,7 +282,9 @@ static void proxy_drain_workers(struct proxy *proxy)
 {
     for (uint32_t i = 0; i < proxy->config->workers; i++) {
         worker_ask(proxy->workers[i], WORKER_DRAINING);
-        sem_post(&proxy->may_end);
+    }
+    for (uint32_t i = 0; i < proxy->config->workers; i++) {
+        sem_post(&proxy->may_end); /* any worker may take it, so not before all have been asked */
     }
 }
 
