@@ -48,6 +48,7 @@ struct log_sink {
 static struct log_sink sink = {.fd = STDERR_FILENO, .kind = KIND_FILE, .level = LEVEL_INFO};
 
 static int open_path(const char *path);
+static void end_torn_line(int fd, const char *path);
 static int open_stderr(bool *ret_owned);
 static enum log_kind kind_of(int fd);
 static uint32_t format_line(char *out, enum config_log_level level, const char *format,
@@ -89,6 +90,7 @@ int log_open(const struct config *config, FILE *errors)
     sink.fd = fd;
     sink.owns_fd = true;
     sink.kind = kind_of(fd);
+    end_torn_line(fd, sink.path);
     return 0;
 }
 
@@ -180,6 +182,24 @@ static int open_path(const char *path)
 {
     int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0640);
     return fd < 0 ? -errno : fd;
+}
+
+/* A process that was killed in the middle of a write leaves half a line: it shall not swallow our first one. */
+static void end_torn_line(int fd, const char *path)
+{
+    struct stat status;
+    char last = '\n';
+    if (fstat(fd, &status) < 0 || !S_ISREG(status.st_mode) || status.st_size == 0) {
+        return;
+    }
+    int reader = open(path, O_RDONLY | O_CLOEXEC);
+    if (reader < 0) {
+        return;
+    }
+    if (pread(reader, &last, 1, status.st_size - 1) == 1 && last != '\n') {
+        emit("\n", 1);
+    }
+    (void)close(reader); /* nothing was written through it */
 }
 
 /* A descriptor of our own for the pipe or terminal behind stderr; descriptor 2 itself for files,

@@ -49,6 +49,9 @@ class Run:
             self.process = subprocess.Popen(
                 blocks("run")[0], shell=True, cwd=weirlab.REPO, stdin=subprocess.DEVNULL,
                 stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+                # As at a terminal, also where these tests run in the background: a shell cannot
+                # trap what was ignored when it began.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
                 env=environment(PORT=self.port, SINK_PORT=self.sink_port, IO=io))
 
     def text(self):

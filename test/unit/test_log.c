@@ -126,6 +126,24 @@ static void test_file_is_appended_to(void **state)
     assert_int_equal(count_lines(content("log")), 2);
 }
 
+/* Half a record of a process that was killed: it is ended, and the first line of the next process is whole. */
+static void test_torn_line_is_ended(void **state)
+{
+    (void)state;
+    assert_int_equal(open_log(folder, "log", stderr), 0);
+    add_record("{\"event\":\"transac");
+    log_buffer_flush(&buffer);
+    log_close();
+    for (int i = 0; i < 2; i++) { /* and a whole one is left alone */
+        assert_int_equal(open_log(folder, "log", stderr), 0);
+        add_record("{\"event\":\"session\"}\n");
+        log_buffer_flush(&buffer);
+        log_close();
+    }
+    assert_string_equal(content("log"), "{\"event\":\"transac\n{\"event\":\"session\"}\n"
+                                        "{\"event\":\"session\"}\n");
+}
+
 static void test_reopen_after_rename(void **state)
 {
     (void)state;
@@ -349,6 +367,7 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_long_line_is_cut, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_file_is_appended_to, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_torn_line_is_ended, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_reopen_after_rename, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_failed_reopen_keeps_the_old_file, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_target_that_cannot_be_opened, set_up, tear_down),
