@@ -138,18 +138,18 @@ static void show_more(struct pipe_end *pipe, uint32_t step)
     pipe->shown += left < step ? left : step;
 }
 
-static struct tls_io io_of(struct tls_pair *pair, const struct tls *tls)
+static struct cipher_io io_of(struct tls_pair *pair, const struct tls *tls)
 {
     struct pipe_end *in = tls == &pair->client ? &pair->to_client : &pair->to_server;
     struct pipe_end *out = tls == &pair->client ? &pair->to_server : &pair->to_client;
     assert_true(PIPE_SIZE - out->end >= pair->out_size);
-    return (struct tls_io){.in = in->bytes + in->begin,
-                           .in_len = in->shown - in->begin,
-                           .out = out->bytes + out->end,
-                           .out_size = pair->out_size};
+    return (struct cipher_io){.in = in->bytes + in->begin,
+                              .in_len = in->shown - in->begin,
+                              .out = out->bytes + out->end,
+                              .out_size = pair->out_size};
 }
 
-static void take(struct tls_pair *pair, const struct tls *tls, const struct tls_io *io)
+static void take(struct tls_pair *pair, const struct tls *tls, const struct cipher_io *io)
 {
     struct pipe_end *in = tls == &pair->client ? &pair->to_client : &pair->to_server;
     struct pipe_end *out = tls == &pair->client ? &pair->to_server : &pair->to_client;
@@ -161,10 +161,10 @@ static void take(struct tls_pair *pair, const struct tls *tls, const struct tls_
 
 static int shake(struct tls_pair *pair, struct tls *tls)
 {
-    struct tls_io io = io_of(pair, tls);
+    struct cipher_io io = io_of(pair, tls);
     int result = tls_handshake(tls, &io);
     take(pair, tls, &io);
-    if (result == TLS_WANT_BYTES && tls->ssl != NULL) {
+    if (result == CIPHER_WANT_BYTES && tls->ssl != NULL) {
         assert_int_equal(io.in_used, io.in_len);
     }
     return result;
@@ -172,7 +172,7 @@ static int shake(struct tls_pair *pair, struct tls *tls)
 
 static bool is_running(int result)
 {
-    return result == TLS_WANT_BYTES || result == TLS_WANT_FLUSH;
+    return result == CIPHER_WANT_BYTES || result == CIPHER_WANT_FLUSH;
 }
 
 static uint64_t progress_of(const struct tls_pair *pair)
@@ -183,20 +183,20 @@ static uint64_t progress_of(const struct tls_pair *pair)
 
 void pair_run(struct tls_pair *pair)
 {
-    pair->client_result = TLS_WANT_BYTES;
-    pair->server_result = TLS_WANT_BYTES;
+    pair->client_result = CIPHER_WANT_BYTES;
+    pair->server_result = CIPHER_WANT_BYTES;
     for (int round = 0; round < ROUNDS_MAX; round++) {
         uint64_t before = progress_of(pair);
         bool waits = false;
         if (is_running(pair->client_result)) {
             show_more(&pair->to_client, pair->step);
             pair->client_result = shake(pair, &pair->client);
-            waits |= pair->client_result == TLS_WANT_FLUSH;
+            waits |= pair->client_result == CIPHER_WANT_FLUSH;
         }
         if (is_running(pair->server_result)) {
             show_more(&pair->to_server, pair->step);
             pair->server_result = shake(pair, &pair->server);
-            waits |= pair->server_result == TLS_WANT_FLUSH;
+            waits |= pair->server_result == CIPHER_WANT_FLUSH;
         }
         if (progress_of(pair) == before && !waits) {
             return;
@@ -208,7 +208,7 @@ void pair_run(struct tls_pair *pair)
 void pair_connect(struct tls_pair *pair)
 {
     pair_run(pair);
-    if (pair->client_result != TLS_OK || pair->server_result != TLS_OK) {
+    if (pair->client_result != CIPHER_OK || pair->server_result != CIPHER_OK) {
         fail_msg("client: %d %s, server: %d %s", pair->client_result, tls_reason(&pair->client),
                  pair->server_result, tls_reason(&pair->server));
     }
@@ -218,14 +218,14 @@ void pair_send(struct tls_pair *pair, struct tls *from, const char *data, uint32
 {
     for (int round = 0; round < ROUNDS_MAX; round++) {
         uint32_t taken = 0;
-        struct tls_io io = io_of(pair, from);
+        struct cipher_io io = io_of(pair, from);
         int result = tls_encrypt(from, &io, data, len, &taken);
         take(pair, from, &io);
-        assert_true(result == TLS_OK || result == TLS_WANT_FLUSH);
+        assert_true(result == CIPHER_OK || result == CIPHER_WANT_FLUSH);
         assert_true(taken <= len);
         data += taken;
         len -= taken;
-        if (result == TLS_OK) {
+        if (result == CIPHER_OK) {
             assert_int_equal(len, 0);
             return;
         }
@@ -241,10 +241,10 @@ int pair_decrypt_shown(struct tls_pair *pair, struct tls *to, uint32_t shown, ch
     assert_true(shown <= in->end);
     assert_true(shown >= in->begin);
     in->shown = shown;
-    struct tls_io io = io_of(pair, to);
+    struct cipher_io io = io_of(pair, to);
     int result = tls_decrypt(to, &io, out, size, ret_len);
     take(pair, to, &io);
-    if (result == TLS_OK) {
+    if (result == CIPHER_OK) {
         assert_true(*ret_len > 0);
     } else {
         assert_int_equal(*ret_len, 0);
@@ -255,19 +255,19 @@ int pair_decrypt_shown(struct tls_pair *pair, struct tls *to, uint32_t shown, ch
 int pair_receive(struct tls_pair *pair, struct tls *to, char *out, uint32_t size, uint32_t *ret_len)
 {
     struct pipe_end *in = to == &pair->client ? &pair->to_client : &pair->to_server;
-    int result = TLS_OK;
+    int result = CIPHER_OK;
     *ret_len = 0;
     while (*ret_len < size) {
         uint32_t len = 0;
-        if (result == TLS_WANT_BYTES && in->shown == in->end) {
+        if (result == CIPHER_WANT_BYTES && in->shown == in->end) {
             break;
         }
-        if (result == TLS_WANT_BYTES) {
+        if (result == CIPHER_WANT_BYTES) {
             show_more(in, pair->step);
         }
         result = pair_decrypt_shown(pair, to, in->shown, out + *ret_len, size - *ret_len, &len);
         *ret_len += len;
-        if (result < 0 || result == TLS_CLOSED) {
+        if (result < 0 || result == CIPHER_CLOSED) {
             break;
         }
     }

@@ -18,11 +18,11 @@
  * tls/tls_ctx.c. A session belongs to the thread of its context.
  *
  * Shapes of use:
- *   handshake: tls_handshake() until TLS_OK; send io.out after each call, whatever it returned,
- *              and read more when it says TLS_WANT_BYTES.
- *   reading:   tls_decrypt() until TLS_WANT_BYTES, and only then receive more: the engine may hold
+ *   handshake: tls_handshake() until CIPHER_OK; send io.out after each call, whatever it returned,
+ *              and read more when it says CIPHER_WANT_BYTES.
+ *   reading:   tls_decrypt() until CIPHER_WANT_BYTES, and only then receive more: the engine may hold
  *              bytes although the socket is quiet.
- *   end:       tls_shutdown() sends close_notify. TLS_CLOSED is the peer's. When the transport
+ *   end:       tls_shutdown() sends close_notify. CIPHER_CLOSED is the peer's. When the transport
  *              ends, tls_ended() tells an orderly end from a truncation.
  */
 #ifndef TLS_TLS_H
@@ -31,48 +31,33 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "net/cipher.h"
+
 struct tls_ctx;
 struct WOLFSSL;
 
-/* Results besides -errno. The -errno are -EPROTO (the peer broke the protocol, or sent an alert),
- * -EKEYREJECTED (its certificate was refused) and -ENOMEM; each is final: it has a reason, later
- * calls return it again, and io.out may hold an alert that should still be sent. */
-enum tls_result {
-    TLS_OK,
-    TLS_WANT_BYTES, /* all is used, or the rest is incomplete */
-    TLS_WANT_FLUSH, /* io.out has too little room: send it and call again */
-    TLS_CLOSED,     /* the peer's close_notify: no more plaintext will come */
-};
-
+/* Results are those of net/cipher.h. The -errno are -EPROTO (the peer broke the protocol, or sent an
+ * alert), -EKEYREJECTED (its certificate was refused) and -ENOMEM; each is final and has a reason. */
 enum {
     TLS_RECORD_DATA_MAX = 16384, /* plaintext in one record */
     TLS_RECORD_OVERHEAD = 64,    /* a bound on what a record adds */
-    TLS_OUT_MIN = 1024,          /* room that makes progress certain in any call */
-};
-
-struct tls_io {
-    const char *in; /* borrowed for the call */
-    uint32_t in_len;
-    uint32_t in_used; /* counts on from what the caller set: bytes of `in` that are done with */
-    char *out;        /* borrowed for the call */
-    uint32_t out_size;
-    uint32_t out_len; /* counts on: bytes of `out` that are to be sent */
 };
 
 enum tls_peer { TLS_PEER_UNSEEN, TLS_PEER_OK, TLS_PEER_HAS_NO_PIN, TLS_PEER_HAS_OTHER_NAME };
 
 struct tls {
+    struct cipher cipher; /* for a stream (net/stream.h); first, see there */
     uint32_t magic;
     uint8_t state; /* enum in tls_wolfssl.c; written by tls_enter() alone */
     uint8_t peer;  /* enum tls_peer: what its certificate came to */
     bool close_sent;
-    int error;           /* what failed, or 0 */
-    uint32_t held;       /* plaintext of a record that the library holds, or 0 */
-    struct tls_ctx *ctx; /* counted: lives at least as long as the session */
-    struct WOLFSSL *ssl; /* the library's part; NULL before the ClientHello */
-    const char *name;    /* a client's; borrowed until the handshake is complete */
-    struct tls_io *io;   /* set while a call runs */
-    const char *reason;  /* static text */
+    int error;            /* what failed, or 0 */
+    uint32_t held;        /* plaintext of a record that the library holds, or 0 */
+    struct tls_ctx *ctx;  /* counted: lives at least as long as the session */
+    struct WOLFSSL *ssl;  /* the library's part; NULL before the ClientHello */
+    const char *name;     /* a client's; borrowed until the handshake is complete */
+    struct cipher_io *io; /* set while a call runs */
+    const char *reason;   /* static text */
 };
 
 struct tls_info {
@@ -93,21 +78,21 @@ int tls_init_client(struct tls *tls, struct tls_ctx *ctx, const char *name)
 /* Ends the session and frees what the library holds. Harmless on one that has ended or is zero. */
 void tls_fini(struct tls *tls);
 
-/* Goes on with the handshake. TLS_OK when it is complete. */
-int tls_handshake(struct tls *tls, struct tls_io *io) __attribute__((warn_unused_result));
+/* Goes on with the handshake. CIPHER_OK when it is complete. */
+int tls_handshake(struct tls *tls, struct cipher_io *io) __attribute__((warn_unused_result));
 
-/* Fills `out` with plaintext. TLS_OK: at least one byte; call again before receiving more. Any
+/* Fills `out` with plaintext. CIPHER_OK: at least one byte; call again before receiving more. Any
  * other result: none. */
-int tls_decrypt(struct tls *tls, struct tls_io *io, char *out, uint32_t size, uint32_t *ret_len)
+int tls_decrypt(struct tls *tls, struct cipher_io *io, char *out, uint32_t size, uint32_t *ret_len)
     __attribute__((warn_unused_result));
 
-/* Encrypts as much of `data` as io.out has room for. TLS_OK: all of it; TLS_WANT_FLUSH: the first
+/* Encrypts as much of `data` as io.out has room for. CIPHER_OK: all of it; CIPHER_WANT_FLUSH: the first
  * *ret_taken bytes (may be none); offer the rest again, the same bytes in front. */
-int tls_encrypt(struct tls *tls, struct tls_io *io, const char *data, uint32_t len,
+int tls_encrypt(struct tls *tls, struct cipher_io *io, const char *data, uint32_t len,
                 uint32_t *ret_taken) __attribute__((warn_unused_result));
 
-/* Writes close_notify, once. TLS_OK, or TLS_WANT_FLUSH. Nothing can be encrypted afterwards. */
-int tls_shutdown(struct tls *tls, struct tls_io *io) __attribute__((warn_unused_result));
+/* Writes close_notify, once. CIPHER_OK, or CIPHER_WANT_FLUSH. Nothing can be encrypted afterwards. */
+int tls_shutdown(struct tls *tls, struct cipher_io *io) __attribute__((warn_unused_result));
 
 /* The transport has ended and all its bytes were shown: 0 after the peer's close_notify, else
  * -ECONNABORTED: what came may have been cut short by anybody. */

@@ -14,17 +14,18 @@ enum {
 };
 
 /* One end's turn on the bytes of the other. */
-static int take_turn(struct tls *tls, struct tls_io *from_peer, struct tls_io *to_peer, int result)
+static int take_turn(struct tls *tls, struct cipher_io *from_peer, struct cipher_io *to_peer,
+                     int result)
 {
-    if (result != TLS_WANT_BYTES) {
+    if (result != CIPHER_WANT_BYTES) {
         return result;
     }
-    struct tls_io io = {.in = from_peer->out,
-                        .in_len = from_peer->out_len,
-                        .in_used = from_peer->in_used,
-                        .out = to_peer->out,
-                        .out_size = to_peer->out_size,
-                        .out_len = to_peer->out_len};
+    struct cipher_io io = {.in = from_peer->out,
+                           .in_len = from_peer->out_len,
+                           .in_used = from_peer->in_used,
+                           .out = to_peer->out,
+                           .out_size = to_peer->out_size,
+                           .out_len = to_peer->out_len};
     result = tls_handshake(tls, &io);
     from_peer->in_used = io.in_used;
     to_peer->out_len = io.out_len;
@@ -35,18 +36,18 @@ static const char *shake_hands(struct tls *client, struct tls *server)
 {
     char up_bytes[FLIGHT_MAX];
     char down_bytes[FLIGHT_MAX];
-    struct tls_io up = {.out = up_bytes, .out_size = sizeof(up_bytes)};
-    struct tls_io down = {.out = down_bytes, .out_size = sizeof(down_bytes)};
-    int client_result = TLS_WANT_BYTES;
-    int server_result = TLS_WANT_BYTES;
+    struct cipher_io up = {.out = up_bytes, .out_size = sizeof(up_bytes)};
+    struct cipher_io down = {.out = down_bytes, .out_size = sizeof(down_bytes)};
+    int client_result = CIPHER_WANT_BYTES;
+    int server_result = CIPHER_WANT_BYTES;
     for (int round = 0; round < ROUNDS_MAX; round++) {
         client_result = take_turn(client, &down, &up, client_result);
         server_result = take_turn(server, &up, &down, server_result);
     }
-    if (client_result == TLS_OK && server_result == TLS_OK) {
+    if (client_result == CIPHER_OK && server_result == CIPHER_OK) {
         return NULL;
     }
-    if (client_result == TLS_WANT_FLUSH || server_result == TLS_WANT_FLUSH) {
+    if (client_result == CIPHER_WANT_FLUSH || server_result == CIPHER_WANT_FLUSH) {
         return "the chain is too long";
     }
     const char *reason = client_result < 0 ? tls_reason(client) : tls_reason(server);

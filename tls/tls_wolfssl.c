@@ -53,7 +53,7 @@ static int fail(struct tls *tls, int code, const char *reason)
 }
 
 /* A fatal alert in plaintext; left out when there is no room. */
-static void put_alert(struct tls_io *io, uint8_t description)
+static void put_alert(struct cipher_io *io, uint8_t description)
 {
     const uint8_t alert[ALERT_SIZE] = {21, 3, 3, 0, 2, 2, description};
     if (io->out_size - io->out_len >= sizeof(alert)) {
@@ -68,7 +68,7 @@ int tls_on_receive(WOLFSSL *ssl, char *bytes, int size, void *user)
 {
     (void)ssl;
     const struct tls *tls = user;
-    struct tls_io *io = tls->io;
+    struct cipher_io *io = tls->io;
     assert(tls->magic == TLS_MAGIC);
     assert(io != NULL);
     assert(io->in_used <= io->in_len);
@@ -86,7 +86,7 @@ int tls_on_send(WOLFSSL *ssl, char *bytes, int len, void *user)
 {
     (void)ssl;
     const struct tls *tls = user;
-    struct tls_io *io = tls->io;
+    struct cipher_io *io = tls->io;
     assert(tls->magic == TLS_MAGIC);
     assert(io != NULL);
     assert(io->out_len <= io->out_size);
@@ -219,17 +219,17 @@ static int judge(struct tls *tls, int returned)
 {
     int error = wolfSSL_get_error(tls->ssl, returned);
     if (error == 0 && tls->io->out_len == tls->io->out_size) {
-        return TLS_WANT_FLUSH; /* how wolfSSL 5.5 says it in the middle of a flight */
+        return CIPHER_WANT_FLUSH; /* how wolfSSL 5.5 says it in the middle of a flight */
     }
     switch (error) {
     case WOLFSSL_ERROR_WANT_READ:
-        return TLS_WANT_BYTES;
+        return CIPHER_WANT_BYTES;
     case WOLFSSL_ERROR_WANT_WRITE:
-        return TLS_WANT_FLUSH;
+        return CIPHER_WANT_FLUSH;
     case WOLFSSL_ERROR_ZERO_RETURN:
         if (tls->state == STATE_OPEN) {
             tls_enter(tls, STATE_ENDED);
-            return TLS_CLOSED;
+            return CIPHER_CLOSED;
         }
         return fail(tls, -EPROTO, "peer closed during the handshake");
     case MEMORY_E:
@@ -250,13 +250,60 @@ static int judge(struct tls *tls, int returned)
                 wolfSSL_ERR_reason_error_string((unsigned long)-(long)error));
 }
 
+/* ---- as a cipher of a stream ---- */
+
+static struct tls *tls_of(struct cipher *cipher)
+{
+    return (struct tls *)cipher; /* its first member */
+}
+
+static int op_handshake(struct cipher *cipher, struct cipher_io *io)
+{
+    return tls_handshake(tls_of(cipher), io);
+}
+
+static int op_decrypt(struct cipher *cipher, struct cipher_io *io, char *out, uint32_t size,
+                      uint32_t *ret_len)
+{
+    return tls_decrypt(tls_of(cipher), io, out, size, ret_len);
+}
+
+static int op_encrypt(struct cipher *cipher, struct cipher_io *io, const char *data, uint32_t len,
+                      uint32_t *ret_taken)
+{
+    return tls_encrypt(tls_of(cipher), io, data, len, ret_taken);
+}
+
+static int op_shutdown(struct cipher *cipher, struct cipher_io *io)
+{
+    return tls_shutdown(tls_of(cipher), io);
+}
+
+static int op_ended(const struct cipher *cipher)
+{
+    return tls_ended((const struct tls *)cipher);
+}
+
+static const struct cipher_ops tls_ops = {
+    .handshake = op_handshake,
+    .decrypt = op_decrypt,
+    .encrypt = op_encrypt,
+    .shutdown = op_shutdown,
+    .ended = op_ended,
+};
+
 /* ---- beginning and end ---- */
 
 void tls_init_server(struct tls *tls, struct tls_ctx *ctx)
 {
     assert(ctx->is_server);
     tls_ctx_acquire(ctx);
-    *tls = (struct tls){.magic = TLS_MAGIC, .state = STATE_NEW, .ctx = ctx};
+    *tls = (struct tls){
+        .cipher = {&tls_ops},
+        .magic = TLS_MAGIC,
+        .state = STATE_NEW,
+        .ctx = ctx,
+    };
 }
 
 static int make_ssl(struct tls *tls, WOLFSSL_CTX *wolf)
@@ -306,7 +353,13 @@ int tls_init_client(struct tls *tls, struct tls_ctx *ctx, const char *name)
         return -EINVAL;
     }
     tls_ctx_acquire(ctx);
-    *tls = (struct tls){.magic = TLS_MAGIC, .state = STATE_NEW, .ctx = ctx, .name = name};
+    *tls = (struct tls){
+        .cipher = {&tls_ops},
+        .magic = TLS_MAGIC,
+        .state = STATE_NEW,
+        .ctx = ctx,
+        .name = name,
+    };
     int result = make_ssl(tls, ctx->items[0].wolf);
     if (result == 0 && name != NULL) {
         result = announce(tls, plain);
@@ -334,12 +387,12 @@ void tls_fini(struct tls *tls)
 /* ---- handshake ---- */
 
 /* Waits for the whole ClientHello and sets the library up for what it asks. */
-static int start_server(struct tls *tls, struct tls_io *io)
+static int start_server(struct tls *tls, struct cipher_io *io)
 {
     struct tls_hello hello;
     int result = tls_hello_parse(io->in + io->in_used, io->in_len - io->in_used, &hello);
     if (result == 0) {
-        return TLS_WANT_BYTES;
+        return CIPHER_WANT_BYTES;
     }
     if (result < 0) {
         put_alert(io, ALERT_UNEXPECTED_MESSAGE);
@@ -359,7 +412,7 @@ static int start_server(struct tls *tls, struct tls_io *io)
         return fail(tls, -ENOMEM, "out of memory");
     }
     tls_enter(tls, STATE_HANDSHAKE);
-    return TLS_OK;
+    return CIPHER_OK;
 }
 
 static int advance(struct tls *tls)
@@ -374,10 +427,10 @@ static int advance(struct tls *tls)
     }
     tls->name = NULL;
     tls_enter(tls, STATE_OPEN);
-    return TLS_OK;
+    return CIPHER_OK;
 }
 
-int tls_handshake(struct tls *tls, struct tls_io *io)
+int tls_handshake(struct tls *tls, struct cipher_io *io)
 {
     assert(tls->magic == TLS_MAGIC);
     if (tls->state == STATE_FAILED) {
@@ -385,7 +438,7 @@ int tls_handshake(struct tls *tls, struct tls_io *io)
     }
     if (tls->state == STATE_NEW) {
         int result = start_server(tls, io);
-        if (result != TLS_OK) {
+        if (result != CIPHER_OK) {
             return result;
         }
     }
@@ -398,7 +451,7 @@ int tls_handshake(struct tls *tls, struct tls_io *io)
 
 /* ---- data ---- */
 
-int tls_decrypt(struct tls *tls, struct tls_io *io, char *out, uint32_t size, uint32_t *ret_len)
+int tls_decrypt(struct tls *tls, struct cipher_io *io, char *out, uint32_t size, uint32_t *ret_len)
 {
     assert(tls->magic == TLS_MAGIC);
     assert(size > 0);
@@ -409,7 +462,7 @@ int tls_decrypt(struct tls *tls, struct tls_io *io, char *out, uint32_t size, ui
     }
     if (tls->state == STATE_ENDED) {
         io->in_used = io->in_len; /* what follows a close_notify is nobody's */
-        return TLS_CLOSED;
+        return CIPHER_CLOSED;
     }
     assert(tls->state == STATE_OPEN);
     tls->io = io;
@@ -418,18 +471,18 @@ int tls_decrypt(struct tls *tls, struct tls_io *io, char *out, uint32_t size, ui
         got = wolfSSL_read(tls->ssl, out + *ret_len, (int)(size - *ret_len));
         *ret_len += got > 0 ? (uint32_t)got : 0;
     }
-    int result = TLS_OK;
+    int result = CIPHER_OK;
     if (got <= 0) {
         result = judge(tls, got);
     }
     tls->io = NULL;
     /* What stopped it after some plaintext comes again with the next call: state and library keep
      * it. */
-    return *ret_len > 0 ? TLS_OK : result;
+    return *ret_len > 0 ? CIPHER_OK : result;
 }
 
 /* Plaintext for one record that certainly fits. */
-static uint32_t record_len(const struct tls *tls, const struct tls_io *io, uint32_t len)
+static uint32_t record_len(const struct tls *tls, const struct cipher_io *io, uint32_t len)
 {
     uint32_t room = io->out_size - io->out_len;
     int most = wolfSSL_GetMaxOutputSize(tls->ssl); /* less when a maximum fragment was agreed */
@@ -441,7 +494,7 @@ static uint32_t record_len(const struct tls *tls, const struct tls_io *io, uint3
     return len < (uint32_t)most ? len : (uint32_t)most;
 }
 
-int tls_encrypt(struct tls *tls, struct tls_io *io, const char *data, uint32_t len,
+int tls_encrypt(struct tls *tls, struct cipher_io *io, const char *data, uint32_t len,
                 uint32_t *ret_taken)
 {
     assert(tls->magic == TLS_MAGIC);
@@ -451,14 +504,14 @@ int tls_encrypt(struct tls *tls, struct tls_io *io, const char *data, uint32_t l
         return tls->error;
     }
     assert(tls->state == STATE_OPEN || tls->state == STATE_ENDED);
-    int result = TLS_OK;
+    int result = CIPHER_OK;
     tls->io = io;
-    while (result == TLS_OK && *ret_taken < len) {
+    while (result == CIPHER_OK && *ret_taken < len) {
         /* A record that the library could not hand out whole must be offered again as it was. */
         uint32_t part = tls->held > 0 ? tls->held : record_len(tls, io, len - *ret_taken);
         assert(part <= len - *ret_taken);
         if (part == 0) {
-            result = TLS_WANT_FLUSH;
+            result = CIPHER_WANT_FLUSH;
             break;
         }
         int taken = wolfSSL_write(tls->ssl, data + *ret_taken, (int)part);
@@ -472,30 +525,30 @@ int tls_encrypt(struct tls *tls, struct tls_io *io, const char *data, uint32_t l
         }
     }
     tls->io = NULL;
-    return result == TLS_WANT_BYTES || result == TLS_CLOSED
+    return result == CIPHER_WANT_BYTES || result == CIPHER_CLOSED
                ? fail(tls, -EPROTO, "the engine wants input to write")
                : result;
 }
 
-int tls_shutdown(struct tls *tls, struct tls_io *io)
+int tls_shutdown(struct tls *tls, struct cipher_io *io)
 {
     assert(tls->magic == TLS_MAGIC);
     if (tls->close_sent || tls->state == STATE_NEW || tls->state == STATE_HANDSHAKE ||
         tls->state == STATE_FAILED) {
-        return TLS_OK; /* nothing that the peer could be told in encrypted form */
+        return CIPHER_OK; /* nothing that the peer could be told in encrypted form */
     }
     if (io->out_size - io->out_len < TLS_RECORD_OVERHEAD) {
-        return TLS_WANT_FLUSH;
+        return CIPHER_WANT_FLUSH;
     }
     tls->io = io;
     int returned = wolfSSL_shutdown(tls->ssl);
     int error = returned < 0 ? wolfSSL_get_error(tls->ssl, returned) : 0;
     tls->io = NULL;
     if (error == WOLFSSL_ERROR_WANT_WRITE) {
-        return TLS_WANT_FLUSH;
+        return CIPHER_WANT_FLUSH;
     }
     tls->close_sent = true;
-    return TLS_OK;
+    return CIPHER_OK;
 }
 
 int tls_ended(const struct tls *tls)

@@ -33,7 +33,7 @@ static void expect_data(struct tls_pair *pair, struct tls *from, struct tls *to,
     assert_non_null(got);
     pair_send(pair, from, data, len);
     int result = pair_receive(pair, to, got, len + 1, &got_len);
-    assert_int_equal(result, TLS_WANT_BYTES);
+    assert_int_equal(result, CIPHER_WANT_BYTES);
     assert_int_equal(got_len, len);
     assert_memory_equal(got, data, len);
     free(got);
@@ -83,7 +83,7 @@ static void both_versions_shake_hands_in_any_segmentation(void **state)
     }
 }
 
-/* Far less room than TLS_OUT_MIN: each call moves what fits, and nothing is lost. */
+/* Far less room than CIPHER_OUT_MIN: each call moves what fits, and nothing is lost. */
 static void little_room_only_slows_down(void **state)
 {
     (void)state;
@@ -218,8 +218,8 @@ static void alpn_is_smtp_or_nothing(void **state)
         if (cases[i / 2].fine) {
             char *chosen = NULL;
             word16 len = 0;
-            assert_int_equal(pair->server_result, TLS_OK);
-            assert_int_equal(pair->client_result, TLS_OK);
+            assert_int_equal(pair->server_result, CIPHER_OK);
+            assert_int_equal(pair->client_result, CIPHER_OK);
             assert_int_equal(wolfSSL_ALPN_GetProtocol(pair->client.ssl, &chosen, &len),
                              WOLFSSL_SUCCESS);
             assert_int_equal(len, 4);
@@ -255,7 +255,7 @@ static bool connects_resumed(struct tls_ctx *client, struct tls_ctx *server, boo
     }
     pair_connect(pair);
     expect_dialogue(pair);
-    assert_int_equal(pair_receive(pair, &pair->client, &byte, 1, &len), TLS_WANT_BYTES);
+    assert_int_equal(pair_receive(pair, &pair->client, &byte, 1, &len), CIPHER_WANT_BYTES);
     tls_get_info(&pair->server, &info);
     *session = wolfSSL_get1_session(pair->client.ssl);
     assert_non_null(*session);
@@ -368,11 +368,11 @@ static void every_cut_of_a_record_waits_for_the_rest(void **state)
             size = pair->to_server.end - begin;
             assert_int_equal(
                 pair_decrypt_shown(pair, &pair->server, begin + cut, out, sizeof(out), &len),
-                TLS_WANT_BYTES);
+                CIPHER_WANT_BYTES);
             assert_int_equal(pair->to_server.begin, begin + cut);
             assert_int_equal(
                 pair_decrypt_shown(pair, &pair->server, begin + size, out, sizeof(out), &len),
-                TLS_OK);
+                CIPHER_OK);
             assert_int_equal(len, sizeof(text));
             assert_memory_equal(out, text, sizeof(text));
         }
@@ -414,12 +414,12 @@ static void small_reads_drain_the_engine(void **state)
     uint32_t end = pair->to_server.end;
     for (int i = 0; i < 3; i++) {
         assert_int_equal(pair_decrypt_shown(pair, &pair->server, end, out, sizeof(out), &len),
-                         TLS_OK);
+                         CIPHER_OK);
         assert_memory_equal(out, &"0123456"[3 * i], len);
         assert_int_equal(len, i == 2 ? 1 : 3);
     }
     assert_int_equal(pair_decrypt_shown(pair, &pair->server, end, out, sizeof(out), &len),
-                     TLS_WANT_BYTES);
+                     CIPHER_WANT_BYTES);
     fixture_close(&fixture);
 }
 
@@ -472,37 +472,39 @@ static void close_notify_is_told_from_truncation(void **state)
         char out[64];
         uint32_t len;
         pair_send(pair, &pair->client, "QUIT\r\n", 6);
-        assert_int_equal(pair_receive(pair, &pair->server, out, sizeof(out), &len), TLS_WANT_BYTES);
+        assert_int_equal(pair_receive(pair, &pair->server, out, sizeof(out), &len),
+                         CIPHER_WANT_BYTES);
         assert_int_equal(tls_ended(&pair->server), -ECONNABORTED);
 
         struct pipe_end *pipe = &pair->to_server;
-        struct tls_io io = {.out = pipe->bytes + pipe->end, .out_size = OUT_SIZE};
+        struct cipher_io io = {.out = pipe->bytes + pipe->end, .out_size = OUT_SIZE};
         pair_send(pair, &pair->client, "bye", 3);
         io.out = pipe->bytes + pipe->end;
-        assert_int_equal(tls_shutdown(&pair->client, &io), TLS_OK);
+        assert_int_equal(tls_shutdown(&pair->client, &io), CIPHER_OK);
         assert_true(io.out_len > 0);
         pipe->end += io.out_len;
         io.out_len = 0;
-        assert_int_equal(tls_shutdown(&pair->client, &io), TLS_OK); /* once */
+        assert_int_equal(tls_shutdown(&pair->client, &io), CIPHER_OK); /* once */
         assert_int_equal(io.out_len, 0);
 
         /* One byte short of it, it is a truncation; the plaintext before it came all the same. */
         assert_int_equal(
-            pair_decrypt_shown(pair, &pair->server, pipe->end - 1, out, sizeof(out), &len), TLS_OK);
+            pair_decrypt_shown(pair, &pair->server, pipe->end - 1, out, sizeof(out), &len),
+            CIPHER_OK);
         assert_int_equal(len, 3);
         assert_int_equal(
             pair_decrypt_shown(pair, &pair->server, pipe->end - 1, out, sizeof(out), &len),
-            TLS_WANT_BYTES);
+            CIPHER_WANT_BYTES);
         assert_int_equal(tls_ended(&pair->server), -ECONNABORTED);
         assert_int_equal(pair_decrypt_shown(pair, &pair->server, pipe->end, out, sizeof(out), &len),
-                         TLS_CLOSED);
+                         CIPHER_CLOSED);
         assert_int_equal(tls_ended(&pair->server), 0);
         /* The other direction stays open, and what follows the end is dropped. */
         pair_send(pair, &pair->server, "221 bye\r\n", 9);
         memcpy(pipe->bytes + pipe->end, "junk", 4);
         pipe->end += 4;
         assert_int_equal(pair_decrypt_shown(pair, &pair->server, pipe->end, out, sizeof(out), &len),
-                         TLS_CLOSED);
+                         CIPHER_CLOSED);
         assert_int_equal(pipe->begin, pipe->end);
         fixture_close(&fixture);
     }
@@ -512,12 +514,12 @@ static void a_close_without_room_waits(void **state)
 {
     (void)state;
     struct fixture fixture = fixture_open(false);
-    char out[TLS_OUT_MIN];
-    struct tls_io io = {.out = out, .out_size = 10};
-    assert_int_equal(tls_shutdown(&fixture.pair->server, &io), TLS_WANT_FLUSH);
+    char out[CIPHER_OUT_MIN];
+    struct cipher_io io = {.out = out, .out_size = 10};
+    assert_int_equal(tls_shutdown(&fixture.pair->server, &io), CIPHER_WANT_FLUSH);
     assert_int_equal(io.out_len, 0);
     io.out_size = sizeof(out);
-    assert_int_equal(tls_shutdown(&fixture.pair->server, &io), TLS_OK);
+    assert_int_equal(tls_shutdown(&fixture.pair->server, &io), CIPHER_OK);
     assert_true(io.out_len > 0);
     fixture_close(&fixture);
 }
@@ -544,12 +546,12 @@ static void garbage_instead_of_a_handshake(void **state)
     (void)state;
     struct tls_ctx *server = make_server("ec", TLS_VERSION_1_2, NULL);
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        char out[TLS_OUT_MIN];
+        char out[CIPHER_OUT_MIN];
         struct tls tls;
-        struct tls_io io = {.out = out, .out_size = sizeof(out)};
+        struct cipher_io io = {.out = out, .out_size = sizeof(out)};
         tls_init_server(&tls, server);
-        int result = TLS_WANT_BYTES;
-        for (uint32_t shown = 0; shown <= cases[i].len && result == TLS_WANT_BYTES; shown++) {
+        int result = CIPHER_WANT_BYTES;
+        for (uint32_t shown = 0; shown <= cases[i].len && result == CIPHER_WANT_BYTES; shown++) {
             io.in = cases[i].bytes;
             io.in_len = shown;
             result = tls_handshake(&tls, &io);
@@ -595,14 +597,15 @@ static void a_changed_hello_never_succeeds_on_one_side(void **state)
     for (uint32_t at = 0; at < size; at++) {
         struct tls_pair *pair = pair_create(client, server, "mx.example.org");
         char out[OUT_SIZE];
-        struct tls_io io = {.out = out, .out_size = sizeof(out)};
-        assert_int_equal(tls_handshake(&pair->client, &io), TLS_WANT_BYTES);
+        struct cipher_io io = {.out = out, .out_size = sizeof(out)};
+        assert_int_equal(tls_handshake(&pair->client, &io), CIPHER_WANT_BYTES);
         size = io.out_len;
         memcpy(pair->to_server.bytes, out, size);
         pair->to_server.bytes[at] ^= 0x20;
         pair->to_server.end = size;
         pair_run(pair);
-        assert_false(pair->client_result == TLS_OK && pair->server_result == TLS_OK && at > 5);
+        assert_false(pair->client_result == CIPHER_OK && pair->server_result == CIPHER_OK &&
+                     at > 5);
         pair_destroy(pair);
     }
     tls_ctx_retire(&client);
