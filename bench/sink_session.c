@@ -199,6 +199,7 @@ static void on_stream_event(struct stream *stream, enum stream_event event, int 
         session_gone(session);
         return;
     case STREAM_CONNECTED:
+    case STREAM_SECURED:
         break;
     }
     assert(!"event of a stream that was accepted");

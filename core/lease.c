@@ -628,6 +628,7 @@ static void lease_owned_event(struct lease *lease, enum stream_event event, int 
             loop_timer_stop(lease->worker->loop, &lease->timer); /* it took the piece of body */
         }
         break;
+    case STREAM_SECURED:
     case STREAM_STOPPED:
         break;
     }

@@ -1,8 +1,9 @@
 /*
  * stream - see net/stream.h.
  *
- * Two ops, joined by one function: every completion ends in stream_settle(), which starts the next
- * send, tells the owner, or, while stopping, closes the descriptor once both ops are idle.
+ * Two ops, and one place where they are joined: every completion starts what is next, tells the
+ * owner, or, while stopping, closes the descriptor once both ops are idle. What a cipher changes is
+ * in net/stream_cipher.c.
  */
 #include "net/stream.h"
 
@@ -10,26 +11,27 @@
 #include <errno.h>
 #include <string.h>
 
+#include "net/stream_priv.h"
+
 enum { STREAM_MAGIC = 0x57454952 };
 
 static void on_received(struct op *op, int result);
 static void on_sent(struct op *op, int result);
 static void on_connected(struct op *op, int result);
-static void stream_advance_stop(struct stream *stream);
 
 static void stream_enter(struct stream *stream, enum stream_state state)
 {
     stream->state = (uint8_t)state;
 }
 
-static struct stream *stream_of_rx(struct op *op)
+struct stream *stream_of_rx(struct op *op)
 {
     struct stream *stream = list_entry(op, struct stream, rx);
     assert(stream->magic == STREAM_MAGIC);
     return stream;
 }
 
-static struct stream *stream_of_tx(struct op *op)
+struct stream *stream_of_tx(struct op *op)
 {
     struct stream *stream = list_entry(op, struct stream, tx);
     assert(stream->magic == STREAM_MAGIC);
@@ -58,6 +60,7 @@ void stream_open(struct stream *stream, int fd)
     stream->ended = false;
     stream->lingered = 0;
     stream->stop_how = STOP_DRAIN;
+    stream_forget_cipher(stream);
     stream_enter(stream, STREAM_OPEN);
 }
 
@@ -105,7 +108,7 @@ uint32_t stream_len(const struct stream *stream)
     return stream->carry_len;
 }
 
-static void stream_drop_carry(struct stream *stream)
+void stream_drop_carry(struct stream *stream)
 {
     if (stream->carry != NULL) {
         pool_put(stream->chunks, stream->carry);
@@ -143,7 +146,7 @@ void stream_consume(struct stream *stream, uint32_t len)
 }
 
 /* Copies the unread rest out of the lent buffer, so that waiting for more does not keep it. */
-static int stream_keep_unread(struct stream *stream)
+int stream_keep_unread(struct stream *stream)
 {
     uint32_t len = stream_len(stream);
     if (stream->in == NULL || len == 0) {
@@ -175,12 +178,21 @@ int stream_read(struct stream *stream, enum recv_hint hint)
     if (result < 0) {
         return result;
     }
-    loop_recv(stream->loop, &stream->rx, stream->fd, hint, on_received);
+    if (stream_has_sealed_input(stream)) {
+        stream_post_unseal(stream);
+    } else {
+        stream_receive(stream, hint);
+    }
     return 0;
 }
 
+void stream_receive(struct stream *stream, enum recv_hint hint)
+{
+    loop_recv(stream->loop, &stream->rx, stream->fd, hint, on_received);
+}
+
 /* Puts the carried bytes in front of the new ones. */
-static void stream_join_carry(struct stream *stream, struct buf *buf)
+void stream_join_carry(struct stream *stream, struct buf *buf)
 {
     if (stream->carry_len > 0) {
         assert(buf->begin >= stream->carry_len);
@@ -207,6 +219,10 @@ static void on_received(struct op *op, int result)
         return;
     }
     assert(stream->state == STREAM_OPEN);
+    if (stream->security != SECURITY_NONE) {
+        stream_cipher_received(stream, buf, result);
+        return;
+    }
     if (result <= 0) {
         stream->on_event(stream, STREAM_ENDED, result);
         return;
@@ -254,16 +270,17 @@ int stream_put(struct stream *stream, const char *data, uint32_t len)
     return 0;
 }
 
-static void stream_drop_out(struct stream *stream)
+void stream_drop_out(struct stream *stream)
 {
     if (stream->out != NULL) {
         pool_put(stream->chunks, stream->out);
         stream->out = NULL;
+        stream->out_begin = 0;
         stream->out_len = 0;
     }
 }
 
-static void stream_drop_body(struct stream *stream)
+void stream_drop_body(struct stream *stream)
 {
     if (stream->body != NULL) {
         loop_buf_release(stream->loop, stream->body);
@@ -275,6 +292,9 @@ static void stream_drop_body(struct stream *stream)
  */
 static bool stream_send_next(struct stream *stream)
 {
+    if (stream->security != SECURITY_NONE) {
+        return stream_seal_next(stream);
+    }
     if (stream->out_len > 0) {
         loop_send(stream->loop, &stream->tx, stream->fd, stream->out, stream->out_len, on_sent);
         return true;
@@ -308,14 +328,21 @@ void stream_send_buf(struct stream *stream, struct buf *buf)
     stream_flush(stream);
 }
 
-static void on_sent(struct op *op, int result)
+/* A send has completed, well or not: what it carried is done with. */
+static void stream_drop_sent(struct stream *stream)
 {
-    struct stream *stream = stream_of_tx(op);
-    if (stream->out_len > 0) {
+    if (stream->security != SECURITY_NONE) {
+        stream_drop_sealed(stream);
+    } else if (stream->out_len > 0) {
         stream_drop_out(stream);
     } else {
         stream_drop_body(stream);
     }
+}
+
+void stream_sent(struct stream *stream, int result)
+{
+    stream_drop_sent(stream);
     if (result < 0) {
         stream_drop_out(stream);
         stream_drop_body(stream);
@@ -331,7 +358,19 @@ static void on_sent(struct op *op, int result)
         stream_advance_stop(stream);
         return;
     }
-    stream->on_event(stream, STREAM_SENT, result < 0 ? result : 0);
+    if (stream->security == SECURITY_NONE || !stream_cipher_sent(stream, result)) {
+        stream->on_event(stream, STREAM_SENT, result < 0 ? result : 0);
+    }
+}
+
+static void on_sent(struct op *op, int result)
+{
+    stream_sent(stream_of_tx(op), result);
+}
+
+void stream_send_sealed(struct stream *stream, uint32_t len)
+{
+    loop_send(stream->loop, &stream->tx, stream->fd, stream->sealed, len, on_sent);
 }
 
 /* ---- the end ---- */
@@ -343,6 +382,7 @@ static void stream_finish(struct stream *stream)
     stream_drop_carry(stream);
     stream_drop_out(stream);
     stream_drop_body(stream);
+    stream_forget_cipher(stream);
     loop_close(stream->loop, stream->fd);
     stream->fd = -1;
     stream_enter(stream, STREAM_CLOSED);
@@ -356,13 +396,13 @@ static bool stream_try_finish(struct stream *stream)
     }
     bool linger = stream->stop_how == STOP_LINGER && !stream->ended &&
                   stream->lingered < STREAM_LINGER_BYTES_MAX;
-    if (linger && !stream_is_reading(stream)) {
+    if (linger && op_is_idle(&stream->rx)) {
         /* A failure to shut down shows in the receive. */
         (void)loop_shutdown(stream->loop, stream->fd, SHUT_WR);
         loop_recv(stream->loop, &stream->rx, stream->fd, RECV_LATER, on_received);
         return false;
     }
-    if (stream_is_reading(stream)) {
+    if (!op_is_idle(&stream->rx)) {
         if (!linger) {
             loop_cancel(stream->loop, &stream->rx);
         } else if (stream->lingered == 0) {
@@ -374,7 +414,7 @@ static bool stream_try_finish(struct stream *stream)
     return true;
 }
 
-static void stream_advance_stop(struct stream *stream)
+void stream_advance_stop(struct stream *stream)
 {
     if (stream_try_finish(stream)) {
         stream->on_event(stream, STREAM_STOPPED, 0);
@@ -394,6 +434,7 @@ void stream_stop(struct stream *stream, enum stream_stop_how how)
     stream_enter(stream, STREAM_STOPPING);
     stream_drop_in(stream);
     stream_drop_carry(stream);
+    stream_drop_raw(stream);
     if (stream->stop_how == STOP_NOW) {
         loop_cancel(stream->loop, &stream->tx);
     } else if (!stream_is_sending(stream)) {

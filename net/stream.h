@@ -1,5 +1,6 @@
 /*
- * stream - one connected socket: a window of received bytes, gathered output, an orderly end.
+ * stream - one connected socket: a window of received bytes, gathered output, an orderly end, and
+ * the cipher that may stand in between.
  *
  *               net/loop             stream                                its owner
  *   receive:    lent buffer    ->    in: [ carried | new bytes ]    ->     stream_bytes(), stream_consume()
@@ -7,10 +8,15 @@
  *   send:       tx op          <-    out: chunk, replies gather     <-     stream_put(), stream_flush()
  *                              <-    body: a lent buffer as it is   <-     stream_send_buf()
  *
+ * With a cipher (net/cipher.h), set by stream_secure():
+ *
+ *   receive:    raw: lent buffer  ->  decrypt into carry  ->  in: the same buffer, now with plaintext
+ *   send:       sealed: a chunk   <-  encrypt             <-  out, body
+ *
  * Pull model: a receive is in flight only while the owner asked for one with stream_read();
  * back-pressure follows. An idle stream owns no memory but itself: `in` goes back to the loop when
  * it is consumed, `out` to the pool when it is sent. What a stream can own at most: one lent buffer
- * to read, one to send, two chunks.
+ * to read, one to send, STREAM_CHUNKS chunks.
  *
  * The owner learns of all that happens through one callback, always from the loop's ready queue and
  * never inside a call to stream_*. It embeds the stream and keeps it until stream_is_closed(). Both
@@ -19,6 +25,7 @@
 #ifndef NET_STREAM_H
 #define NET_STREAM_H
 
+#include "net/cipher.h"
 #include "net/loop.h"
 #include "net/pool.h"
 
@@ -26,18 +33,23 @@ enum {
     STREAM_CHUNK_SIZE =
         BUF_HEADROOM + BUF_SIZE,          /* item size of the pool of chunks: a whole window fits */
     STREAM_UNREAD_MAX = BUF_HEADROOM,     /* bytes that may stay unread when more are asked for */
+    STREAM_CHUNKS = 3,                    /* carry, out, sealed */
     STREAM_LINGER_BYTES_MAX = 256 * 1024, /* input thrown away at the end of a lingering stop */
 };
 
 enum stream_state { STREAM_CLOSED, STREAM_CONNECTING, STREAM_OPEN, STREAM_STOPPING };
 
+enum stream_security { SECURITY_NONE, SECURITY_HANDSHAKE, SECURITY_ON };
+
 enum stream_event {
     STREAM_CONNECTED, /* result: 0 or -errno; after an error the owner calls stream_stop() */
-    STREAM_RECEIVED,  /* result: new bytes in the window */
-    STREAM_ENDED,     /* the peer sends no more: result 0 (orderly) or -errno; unread bytes stay
-                         readable */
-    STREAM_SENT,      /* all that was flushed has been taken by the kernel; result 0 or -errno */
-    STREAM_STOPPED,   /* the descriptor is closed; the stream may be used again or freed */
+    STREAM_SECURED,  /* the handshake is over and all of it is sent; 0 or -errno; after an error the
+                         owner calls stream_stop() */
+    STREAM_RECEIVED, /* result: new bytes in the window */
+    STREAM_ENDED,    /* the peer sends no more: result 0 (orderly) or -errno (with a cipher
+                         -ECONNABORTED when it may have been cut short); unread bytes stay readable */
+    STREAM_SENT,     /* all that was flushed has been taken by the kernel; result 0 or -errno */
+    STREAM_STOPPED,  /* the descriptor is closed; the stream may be used again or freed */
 };
 
 enum stream_stop_how {
@@ -53,9 +65,15 @@ typedef void stream_on_event(struct stream *stream, enum stream_event event, int
 
 struct stream {
     uint32_t magic;
-    uint8_t state;    /* enum stream_state; written by stream_enter() alone */
-    uint8_t stop_how; /* enum stream_stop_how while STOPPING */
-    bool ended;       /* the peer's end, or an error, has been received */
+    uint8_t state;        /* enum stream_state; written by stream_enter() alone */
+    uint8_t stop_how;     /* enum stream_stop_how while STOPPING */
+    uint8_t security;     /* enum stream_security; written by stream_enter_security() alone */
+    bool ended;           /* the peer's end, or an error, has been received */
+    bool owes_secured;    /* STREAM_SECURED follows the send in flight */
+    bool has_more;        /* the cipher may have plaintext, or its end, without another receive */
+    bool awaits_flush;    /* decrypting goes on after the send in flight */
+    bool has_verdict;     /* the cipher's end: `verdict`, told when all plaintext has been */
+    bool close_is_sealed; /* the cipher has said its last word */
     int fd;
     struct loop *loop;   /* borrowed */
     struct pool *chunks; /* borrowed */
@@ -64,9 +82,15 @@ struct stream {
     char *carry;
     char *out;
     struct buf *body;
+    struct cipher *cipher; /* borrowed from stream_secure() until the stream is closed */
+    struct buf *raw;       /* received and not yet decrypted */
+    char *sealed;          /* encrypted bytes on their way out */
     uint32_t carry_len;
-    uint32_t out_len;
+    uint32_t out_begin; /* bytes of `out` before this are sealed already */
+    uint32_t out_len;   /* offset behind its last byte */
     uint32_t lingered;
+    int verdict;  /* 0 or -errno */
+    int tx_error; /* why encrypting failed */
     struct op rx;
     struct op tx;
 };
@@ -103,7 +127,7 @@ int stream_read(struct stream *stream, enum recv_hint hint) __attribute__((warn_
 
 static inline bool stream_is_reading(const struct stream *stream)
 {
-    return !op_is_idle(&stream->rx);
+    return !op_is_idle(&stream->rx) || stream->awaits_flush;
 }
 
 /* Hands the window's buffer over to the caller, who gives it to stream_send_buf() or
@@ -138,7 +162,25 @@ static inline bool stream_is_drained(const struct stream *stream)
 }
 
 /*
- * Ends the stream. It may be closed when this returns (no event then), or STREAM_STOPPED follows.
+ * From here on all bytes go through `cipher` (borrowed until the stream is closed), those that are
+ * unread in the window too: an owner for whom they must not be there looks before. STREAM_SECURED
+ * follows; until then nothing may be read or put. No receive may be in flight, and all output must
+ * be drained (assert).
+ */
+void stream_secure(struct stream *stream, struct cipher *cipher);
+
+static inline bool stream_is_shaking(const struct stream *stream)
+{
+    return stream->security == SECURITY_HANDSHAKE || stream->owes_secured;
+}
+
+static inline bool stream_is_secured(const struct stream *stream)
+{
+    return stream->security == SECURITY_ON && !stream->owes_secured;
+}
+
+/*
+ * Ends the stream. Where a cipher is in use, DRAIN and LINGER tell the peer so in its terms. It may be closed when this returns (no event then), or STREAM_STOPPED follows.
  * Calling again with a stronger `how` hurries it up. Harmless on a closed stream. No other event
  * comes after this call.
  */
