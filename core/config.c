@@ -25,6 +25,7 @@
 #include "core/config_address.h"
 #include "core/config_line.h"
 #include "core/config_table.h"
+#include "core/config_tls.h"
 #include "core/config_value.h"
 #include "core/escape.h"
 
@@ -34,6 +35,7 @@ enum { ERRORS_MAX = 100 };
 struct section_notes {
     uint32_t line;
     bool has_required;              /* the key stood there, right or wrong */
+    uint32_t tls_line;              /* of the key, if any */
     uint32_t upstream_line;         /* of a listener: of its upstream key, if any */
     char upstream[CONFIG_NAME_MAX]; /* of a listener */
 };
@@ -75,6 +77,7 @@ static int set_upstream(struct config_build *build, const char *value, struct co
 static int check_user(const struct config_build *build, const char *value, struct config_why *why);
 static void finish(struct config_build *build);
 static void finish_listener(struct config_build *build, uint32_t index);
+static void finish_upstream(struct config_build *build, uint32_t index);
 static void finish_hostname(struct config_build *build);
 static void fail(struct config_build *build, uint32_t line, const char *label, const char *key,
                  const char *reason);
@@ -199,8 +202,8 @@ static void enter_section(struct config_build *build, const char *name)
     (void)snprintf(build->label, sizeof(build->label), "[%.200s]", name);
     if (section == SECTION_NONE || config_section_is_named(section) != (colon != NULL)) {
         fail(build, build->line, build->label, "",
-             "is an unknown section; write [proxy], [listen:NAME], [upstream:NAME], [verify], "
-             "[limits] or [log]");
+             "is an unknown section; write [proxy], [listen:NAME], [upstream:NAME], [tls], "
+             "[verify], [limits] or [log]");
         return;
     }
     if (colon != NULL) {
@@ -334,6 +337,9 @@ static int on_pair(void *user, const char *section, const char *name, const char
     if (build->notes != NULL && key->is_required) {
         build->notes->has_required = true;
     }
+    if (build->notes != NULL && strcmp(name, "tls") == 0) {
+        build->notes->tls_line = build->line;
+    }
     if (set_value(build, key, value, &why) < 0) {
         fail(build, build->line, build->label, name, why.text);
         return 0;
@@ -421,7 +427,6 @@ static int check_user(const struct config_build *build, const char *value, struc
 static void finish(struct config_build *build)
 {
     const struct config *config = build->config;
-    struct config_why why;
     if (config->listener_count == 0) {
         fail(build, build->line, "[listen:NAME]", "bind",
              "there is no listener; add a section [listen:mx] with bind = 127.0.0.1:2525");
@@ -430,12 +435,7 @@ static void finish(struct config_build *build)
         finish_listener(build, i);
     }
     for (uint32_t i = 0; i < config->upstream_count; i++) {
-        if (!build->upstreams[i].has_required) {
-            char label[CONFIG_NAME_MAX + 16];
-            (void)snprintf(label, sizeof(label), "[upstream:%s]", config->upstreams[i].name);
-            config_why_set(&why, "is missing; write at least one, as server = 127.0.0.1:2626");
-            fail(build, build->upstreams[i].line, label, "server", why.text);
-        }
+        finish_upstream(build, i);
     }
     finish_hostname(build);
 }
@@ -459,6 +459,28 @@ static void finish_listener(struct config_build *build, uint32_t index)
         return;
     }
     listener->upstream = (uint32_t)upstream;
+    const char *fault = config_listener_tls_fault(build->config, listener);
+    if (fault != NULL) {
+        fail(build, notes->tls_line, label, "tls", fault);
+    }
+}
+
+static void finish_upstream(struct config_build *build, uint32_t index)
+{
+    const struct config_upstream *upstream = &build->config->upstreams[index];
+    const struct section_notes *notes = &build->upstreams[index];
+    char label[CONFIG_NAME_MAX + 16];
+    (void)snprintf(label, sizeof(label), "[upstream:%s]", upstream->name);
+    if (!notes->has_required) {
+        fail(build, notes->line, label, "server",
+             "is missing; write at least one, as server = 127.0.0.1:2626");
+        return;
+    }
+    const char *key;
+    const char *fault = config_upstream_tls_fault(upstream, &key);
+    if (fault != NULL) {
+        fail(build, notes->tls_line > 0 ? notes->tls_line : notes->line, label, key, fault);
+    }
 }
 
 static void finish_hostname(struct config_build *build)

@@ -29,10 +29,26 @@ enum {
     CONFIG_NAME_MAX = 64,
     CONFIG_TEXT_MAX = 256,
     CONFIG_NETWORKS_MAX = 64,
+    CONFIG_CERTIFICATES_MAX = 64,
+    CONFIG_PINS_MAX = 8,
+    CONFIG_PIN_SIZE = 32, /* SHA-256 */
 };
 
 enum config_io { IO_AUTO, IO_URING, IO_EPOLL };
 enum config_listen_mode { LISTEN_GATEWAY };
+enum config_listen_tls {
+    LISTEN_TLS_OFF,
+    LISTEN_TLS_STARTTLS,
+    LISTEN_TLS_REQUIRED,
+    LISTEN_TLS_IMPLICIT
+};
+enum config_upstream_tls {
+    UPSTREAM_TLS_OFF,
+    UPSTREAM_TLS_OPPORTUNISTIC,
+    UPSTREAM_TLS_REQUIRED,
+    UPSTREAM_TLS_IMPLICIT
+};
+enum config_tls_version { MIN_TLS_1_2, MIN_TLS_1_3 };
 enum config_contact { CONTACT_RCPT, CONTACT_MAIL, CONTACT_CONNECT };
 enum config_balance { BALANCE_LEAST_CONN, BALANCE_ROUND_ROBIN, BALANCE_HASH };
 enum config_verify_mode { VERIFY_OFF };
@@ -47,8 +63,25 @@ struct config_address {
     char text[CONFIG_TEXT_MAX]; /* 192.0.2.1:25, [2001:db8::1]:25, unix:/run/x */
 };
 
+/* PEM files; empty paths: none. */
+struct config_files {
+    char chain[CONFIG_TEXT_MAX];
+    char key[CONFIG_TEXT_MAX];
+};
+
+struct config_certificates {
+    struct config_files files[CONFIG_CERTIFICATES_MAX];
+    uint32_t count;
+};
+
+struct config_pins {
+    uint8_t sums[CONFIG_PINS_MAX][CONFIG_PIN_SIZE];
+    uint32_t count;
+};
+
 struct config_server {
     char name[CONFIG_TEXT_MAX]; /* as written: address or name with port, or unix:PATH */
+    char host[CONFIG_TEXT_MAX]; /* its part without port and brackets; empty for unix:PATH */
     struct config_address address;
     uint32_t weight; /* 1..1000, default 1 */
     uint32_t max; /* connections at once, all workers together; default 200; 0: no limit of ours */
@@ -61,6 +94,12 @@ struct config_upstream {
     uint32_t server_count;
     enum config_balance balance; /* default least_conn */
     enum config_contact contact;
+    enum config_upstream_tls tls;   /* default off */
+    bool tls_verify;                /* default yes; with required and implicit: chain and name */
+    char tls_ca[CONFIG_TEXT_MAX];   /* PEM file of the trusted */
+    char tls_name[CONFIG_TEXT_MAX]; /* announced (SNI) and verified; empty: the server's host */
+    struct config_pins pins;        /* one of them, if there are any, is the server's key */
+    struct config_files tls_files;  /* our own certificate, if it asks for one */
     int64_t connect_timeout_ms; /* from connect(2) to the end of the EHLO reply, for each server */
     int64_t check_interval_ms;
     uint32_t pool_idle; /* idle upstream connections kept per worker; 0: none */
@@ -73,8 +112,9 @@ struct config_listener {
     struct config_address binds[CONFIG_BINDS_MAX];
     uint32_t bind_count;
     enum config_listen_mode mode;
-    uint32_t upstream;      /* index into config.upstreams */
-    int64_t greet_delay_ms; /* bytes before the banner = pregreet: 554 5.5.1 and the end of the
+    enum config_listen_tls tls; /* default starttls; without a certificate that is off */
+    uint32_t upstream;          /* index into config.upstreams */
+    int64_t greet_delay_ms;     /* bytes before the banner = pregreet: 554 5.5.1 and the end of the
                                session */
     /* Peers that must begin with a PROXY header, which names the client; nobody else may send one.
      */
@@ -97,6 +137,9 @@ struct config {
     uint32_t listener_count;
     struct config_upstream upstreams[CONFIG_UPSTREAMS_MAX];
     uint32_t upstream_count;
+    /* [tls] */
+    struct config_certificates certificates; /* the first is the default one */
+    enum config_tls_version min_version;     /* default 1.2; for both sides */
     /* [verify] */
     enum config_verify_mode verify_mode;
     bool received_header; /* default yes */

@@ -24,6 +24,7 @@ struct host_port {
     uint16_t port;
 };
 
+static void set_host(struct config_server *server);
 static int set_server_option(struct config_server *server, const char *word,
                              struct config_why *why);
 static int parse_unix(const char *path, struct config_address *address, struct config_why *why);
@@ -113,6 +114,7 @@ int config_add_server(struct config_upstream *upstream, enum config_names names,
         return -EINVAL;
     }
     (void)snprintf(server->name, sizeof(server->name), "%s", word);
+    set_host(server);
     while ((word = strsep(&rest, " \t")) != NULL) {
         if (word[0] != '\0' && set_server_option(server, word, why) < 0) {
             return -EINVAL;
@@ -120,6 +122,17 @@ int config_add_server(struct config_upstream *upstream, enum config_names names,
     }
     upstream->server_count++;
     return 0;
+}
+
+/* What stands before the port. */
+static void set_host(struct config_server *server)
+{
+    struct host_port parts = {0};
+    struct config_why why;
+    bool is_unix = strncmp(server->name, "unix:", 5) == 0;
+    if (!is_unix && split(server->name, &parts, &why) == 0) {
+        memcpy(server->host, parts.host, sizeof(server->host));
+    }
 }
 
 static int set_server_option(struct config_server *server, const char *word, struct config_why *why)

@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/config_tls.h"
+
 _Static_assert(sizeof(enum config_io) == sizeof(int), "words are stored as int");
 _Static_assert(offsetof(struct config_listener, trust_proxy_count) ==
                    offsetof(struct config_listener, trust_proxy) +
@@ -31,23 +33,25 @@ static const struct {
     bool is_named;
 } SECTIONS[SECTION_COUNT] = {
     [SECTION_PROXY] = {"proxy", false},      [SECTION_LISTEN] = {"listen", true},
-    [SECTION_UPSTREAM] = {"upstream", true}, [SECTION_VERIFY] = {"verify", false},
-    [SECTION_LIMITS] = {"limits", false},    [SECTION_LOG] = {"log", false},
+    [SECTION_UPSTREAM] = {"upstream", true}, [SECTION_TLS] = {"tls", false},
+    [SECTION_VERIFY] = {"verify", false},    [SECTION_LIMITS] = {"limits", false},
+    [SECTION_LOG] = {"log", false},
 };
 
 #define WORDS(name, ...) static const struct config_word name[] = {__VA_ARGS__, {NULL, 0}}
 
 WORDS(IO_WORDS, {"auto", IO_AUTO}, {"io_uring", IO_URING}, {"epoll", IO_EPOLL});
 WORDS(MODE_WORDS, {"gateway", LISTEN_GATEWAY}, {"transparent", WORD_LATER});
-WORDS(LISTEN_TLS_WORDS, {"off", 0}, {"starttls", WORD_LATER}, {"required", WORD_LATER},
-      {"implicit", WORD_LATER});
+WORDS(LISTEN_TLS_WORDS, {"off", LISTEN_TLS_OFF}, {"starttls", LISTEN_TLS_STARTTLS},
+      {"required", LISTEN_TLS_REQUIRED}, {"implicit", LISTEN_TLS_IMPLICIT});
 WORDS(BALANCE_WORDS, {"least_conn", BALANCE_LEAST_CONN}, {"round_robin", BALANCE_ROUND_ROBIN},
       {"hash", BALANCE_HASH});
 WORDS(CONTACT_WORDS, {"rcpt", CONTACT_RCPT}, {"mail", CONTACT_MAIL}, {"connect", CONTACT_CONNECT});
 WORDS(CLIENT_INFO_WORDS, {"none", 0}, {"xforward", WORD_LATER}, {"xclient", WORD_LATER},
       {"proxy_v1", WORD_LATER}, {"proxy_v2", WORD_LATER});
-WORDS(UPSTREAM_TLS_WORDS, {"off", 0}, {"opportunistic", WORD_LATER}, {"required", WORD_LATER},
-      {"implicit", WORD_LATER});
+WORDS(UPSTREAM_TLS_WORDS, {"off", UPSTREAM_TLS_OFF}, {"opportunistic", UPSTREAM_TLS_OPPORTUNISTIC},
+      {"required", UPSTREAM_TLS_REQUIRED}, {"implicit", UPSTREAM_TLS_IMPLICIT});
+WORDS(TLS_VERSION_WORDS, {"1.2", MIN_TLS_1_2}, {"1.3", MIN_TLS_1_3});
 WORDS(CHUNKING_WORDS, {"off", 0}, {"auto", WORD_LATER});
 WORDS(VERIFY_WORDS, {"off", VERIFY_OFF}, {"hold", WORD_LATER}, {"stream", WORD_LATER});
 WORDS(YES_NO_WORDS, {"yes", 1}, {"no", 0});
@@ -72,7 +76,7 @@ static const struct config_key KEYS[] = {
 
     ROW(LISTEN, "bind", "127.0.0.1:2525", .type = TYPE_BIND, .is_required = true, .offset = CONFIG_NO_FIELD),
     ROW(LISTEN, "mode", "gateway", WORD(MODE_WORDS), AT(config_listener, mode)),
-    ROW(LISTEN, "tls", "off", WORD(LISTEN_TLS_WORDS), .offset = CONFIG_NO_FIELD),
+    ROW(LISTEN, "tls", "starttls", WORD(LISTEN_TLS_WORDS), AT(config_listener, tls)),
     ROW(LISTEN, "upstream", "default", .type = TYPE_UPSTREAM, .offset = CONFIG_NO_FIELD),
     ROW(LISTEN, "greet_delay", "0s", .type = TYPE_DURATION, RANGE(0, MINUTE), AT(config_listener, greet_delay_ms)),
     ROW(LISTEN, "trust_proxy", "", .type = TYPE_NETWORKS, AT(config_listener, trust_proxy)),
@@ -81,13 +85,21 @@ static const struct config_key KEYS[] = {
     ROW(UPSTREAM, "balance", "least_conn", WORD(BALANCE_WORDS), AT(config_upstream, balance)),
     ROW(UPSTREAM, "contact", "rcpt", WORD(CONTACT_WORDS), AT(config_upstream, contact)),
     ROW(UPSTREAM, "client_info", "none", WORD(CLIENT_INFO_WORDS), .offset = CONFIG_NO_FIELD),
-    ROW(UPSTREAM, "tls", "off", WORD(UPSTREAM_TLS_WORDS), .offset = CONFIG_NO_FIELD),
+    ROW(UPSTREAM, "tls", "off", WORD(UPSTREAM_TLS_WORDS), AT(config_upstream, tls)),
+    ROW(UPSTREAM, "tls_verify", "yes", .type = TYPE_YES_NO, .words = YES_NO_WORDS, AT(config_upstream, tls_verify)),
+    ROW(UPSTREAM, "tls_ca", "/etc/ssl/certs/ca-certificates.crt", .type = TYPE_PATH, .max = CONFIG_TEXT_MAX, AT(config_upstream, tls_ca)),
+    ROW(UPSTREAM, "tls_name", "", .type = TYPE_HOSTNAME, .max = CONFIG_TEXT_MAX, AT(config_upstream, tls_name)),
+    ROW(UPSTREAM, "tls_pin", "", .type = TYPE_PINS, AT(config_upstream, pins)),
+    ROW(UPSTREAM, "tls_certificate", "", .type = TYPE_FILES, AT(config_upstream, tls_files)),
     ROW(UPSTREAM, "chunking", "off", WORD(CHUNKING_WORDS), .offset = CONFIG_NO_FIELD),
     ROW(UPSTREAM, "pool_idle", "64", .type = TYPE_NUMBER, RANGE(0, 100000), AT(config_upstream, pool_idle)),
     ROW(UPSTREAM, "pool_idle_timeout", "60s", .type = TYPE_DURATION, RANGE(1, DAY), AT(config_upstream, pool_idle_timeout_ms)),
     ROW(UPSTREAM, "pool_max_age", "10m", .type = TYPE_DURATION, RANGE(1, DAY), AT(config_upstream, pool_max_age_ms)),
     ROW(UPSTREAM, "connect_timeout", "10s", .type = TYPE_DURATION, RANGE(1, HOUR), AT(config_upstream, connect_timeout_ms)),
     ROW(UPSTREAM, "check_interval", "10s", .type = TYPE_DURATION, RANGE(1, HOUR), AT(config_upstream, check_interval_ms)),
+
+    ROW(TLS, "certificate", "", .type = TYPE_CERTIFICATES, AT(config, certificates)),
+    ROW(TLS, "min_version", "1.2", WORD(TLS_VERSION_WORDS), AT(config, min_version)),
 
     ROW(VERIFY, "mode", "off", WORD(VERIFY_WORDS), AT(config, verify_mode)),
     ROW(VERIFY, "received_header", "yes", .type = TYPE_YES_NO, .words = YES_NO_WORDS, AT(config, received_header)),
@@ -144,7 +156,8 @@ const struct config_key *config_keys(uint32_t *ret_count)
 
 bool config_key_is_repeatable(const struct config_key *key)
 {
-    return key->type == TYPE_BIND || key->type == TYPE_SERVER || key->type == TYPE_NETWORKS;
+    return key->type == TYPE_BIND || key->type == TYPE_SERVER || key->type == TYPE_NETWORKS ||
+           key->type == TYPE_CERTIFICATES || key->type == TYPE_PINS;
 }
 
 void config_print_keys(FILE *out)
@@ -177,11 +190,18 @@ int config_key_set(const struct config_key *key, const char *text, void *section
     case TYPE_HOSTNAME:
     case TYPE_USER:
     case TYPE_TARGET:
+    case TYPE_PATH:
         assert(at != NULL);
         return set_text(key, text, at, why);
     case TYPE_NETWORKS:
         assert(at != NULL);
         return set_networks(text, at, why);
+    case TYPE_FILES:
+        return config_parse_files(text, at, why);
+    case TYPE_CERTIFICATES:
+        return config_add_certificate(at, text, why);
+    case TYPE_PINS:
+        return config_add_pin(at, text, why);
     case TYPE_BIND:
     case TYPE_SERVER:
     case TYPE_UPSTREAM:

@@ -13,6 +13,7 @@ enum config_section {
     SECTION_PROXY,
     SECTION_LISTEN,
     SECTION_UPSTREAM,
+    SECTION_TLS,
     SECTION_VERIFY,
     SECTION_LIMITS,
     SECTION_LOG,
@@ -32,9 +33,13 @@ enum config_type {
     TYPE_TARGET,   /* char[max]: stderr, syslog or a path */
     TYPE_NETWORKS, /* struct network[CONFIG_NETWORKS_MAX] and a uint32_t behind it; repeatable; a
                       list */
-    TYPE_BIND,     /* repeatable; these three belong to core/config.c */
-    TYPE_SERVER,   /* repeatable */
-    TYPE_UPSTREAM, /* the name of a section that may come later */
+    TYPE_PATH,     /* char[max]; may be empty */
+    TYPE_FILES,    /* struct config_files; may be empty */
+    TYPE_CERTIFICATES, /* struct config_certificates; repeatable */
+    TYPE_PINS,         /* struct config_pins; repeatable */
+    TYPE_BIND,         /* repeatable; these three belong to core/config.c */
+    TYPE_SERVER,       /* repeatable */
+    TYPE_UPSTREAM,     /* the name of a section that may come later */
 };
 
 enum { CONFIG_NO_FIELD = -1, CONFIG_KEYS_MAX = 64 };

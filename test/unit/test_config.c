@@ -264,21 +264,21 @@ static const struct bad BAD[] = {
     {"[proxy]\nuser = a\rb\n" MINIMUM,
      "t.ini:2: [proxy] a control character stands at byte 9 of the line; take it out\n"},
     /* sections */
-    {"[proxi]\nworkers = x\n" MINIMUM,
-     "t.ini:1: [proxi] is an unknown section; write [proxy], [listen:NAME], [upstream:NAME], "
-     "[verify], [limits] or [log]\n"},
-    {"[dnsbl]\n" MINIMUM,
-     "t.ini:1: [dnsbl] is an unknown section; write [proxy], [listen:NAME], [upstream:NAME], "
-     "[verify], [limits] or [log]\n"},
-    {"[proxy:a]\n" MINIMUM,
-     "t.ini:1: [proxy:a] is an unknown section; write [proxy], [listen:NAME], [upstream:NAME], "
-     "[verify], [limits] or [log]\n"},
-    {"[listen]\n" MINIMUM,
-     "t.ini:1: [listen] is an unknown section; write [proxy], [listen:NAME], [upstream:NAME], "
-     "[verify], [limits] or [log]\n"},
-    {"[\xff\x9b]\n" MINIMUM,
-     "t.ini:1: [\\xFF\\x9B] is an unknown section; write [proxy], [listen:NAME], [upstream:NAME], "
-     "[verify], [limits] or [log]\n"},
+    {"[proxi]\nworkers = x\n" MINIMUM, "t.ini:1: [proxi] is an unknown section; write [proxy], "
+                                       "[listen:NAME], [upstream:NAME], [tls], "
+                                       "[verify], [limits] or [log]\n"},
+    {"[dnsbl]\n" MINIMUM, "t.ini:1: [dnsbl] is an unknown section; write [proxy], [listen:NAME], "
+                          "[upstream:NAME], [tls], "
+                          "[verify], [limits] or [log]\n"},
+    {"[proxy:a]\n" MINIMUM, "t.ini:1: [proxy:a] is an unknown section; write [proxy], "
+                            "[listen:NAME], [upstream:NAME], [tls], "
+                            "[verify], [limits] or [log]\n"},
+    {"[listen]\n" MINIMUM, "t.ini:1: [listen] is an unknown section; write [proxy], [listen:NAME], "
+                           "[upstream:NAME], [tls], "
+                           "[verify], [limits] or [log]\n"},
+    {"[\xff\x9b]\n" MINIMUM, "t.ini:1: [\\xFF\\x9B] is an unknown section; write [proxy], "
+                             "[listen:NAME], [upstream:NAME], [tls], "
+                             "[verify], [limits] or [log]\n"},
     {"[proxy\n" MINIMUM, "t.ini:1: '[proxy' is not a section; write [SECTION] alone on its line\n"},
     {"[proxy] x\n" MINIMUM,
      "t.ini:1: '[proxy] x' is not a section; write [SECTION] alone on its line\n"},
@@ -350,15 +350,34 @@ static const struct bad BAD[] = {
     {MINIMUM "client_info = proxy_v2\n",
      "t.ini:5: [upstream:default] client_info: 'proxy_v2' is not available in this version; use "
      "none\n"},
-    {MINIMUM "tls = opportunistic\n",
-     "t.ini:5: [upstream:default] tls: 'opportunistic' is not available in this version; use "
-     "off\n"},
     {MINIMUM "chunking = auto\n",
      "t.ini:5: [upstream:default] chunking: 'auto' is not available in this version; use off\n"},
-    {MINIMUM "[listen:b]\nbind=127.0.0.1:27\ntls=starttls\nmode=transparent\n",
-     "t.ini:7: [listen:b] tls: 'starttls' is not available in this version; use off\n"
-     "t.ini:8: [listen:b] mode: 'transparent' is not available in this version; use gateway\n"},
-    {MINIMUM "tls = on\n", "t.ini:5: [upstream:default] tls: 'on' is not known here; use off\n"},
+    {MINIMUM "[listen:b]\nbind=127.0.0.1:27\nmode=transparent\n",
+     "t.ini:7: [listen:b] mode: 'transparent' is not available in this version; use gateway\n"},
+    /* TLS */
+    {MINIMUM "tls = on\n",
+     "t.ini:5: [upstream:default] tls: 'on' is not known here; use one of off, "
+     "opportunistic, required, implicit\n"},
+    {MINIMUM "[listen:b]\nbind=127.0.0.1:27\ntls=required\n",
+     "t.ini:7: [listen:b] tls: needs a certificate; write [tls] certificate = CHAIN.pem KEY.pem\n"},
+    {MINIMUM "tls = required\ntls_ca =\n", "t.ini:5: [upstream:default] tls_ca: is empty; write "
+                                           "the file of the certificates to trust, or "
+                                           "tls_verify = no\n"},
+    {MINIMUM "server = unix:/run/x\ntls = implicit\n",
+     "t.ini:6: [upstream:default] tls_name: is missing, and a unix: server has no name of its own; "
+     "write the name that its certificate is for, or tls_verify = no\n"},
+    {MINIMUM "tls_pin = sha256/47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n",
+     "t.ini:3: [upstream:default] tls_pin: holds nobody to it as long as plaintext will do; write "
+     "tls = required or implicit\n"},
+    {MINIMUM "tls = implicit\ntls_pin = sha256/47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFV=\n",
+     "t.ini:6: [upstream:default] tls_pin: 'sha256/47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFV=' "
+     "is "
+     "not a pin; write sha256/ and the base64 form of the SHA-256 of the certificate's public "
+     "key\n"},
+    {"[tls]\ncertificate = a b c\n" MINIMUM,
+     "t.ini:2: [tls] certificate: 'a b c' is more than two files; write CHAIN.pem KEY.pem\n"},
+    {"[tls]\nmin_version = 1.1\n" MINIMUM,
+     "t.ini:2: [tls] min_version: '1.1' is not known here; use one of 1.2, 1.3\n"},
     /* addresses */
     {MINIMUM "server = 127.0.0.1\n",
      "t.ini:5: [upstream:default] server: '127.0.0.1' is not an address with a port; write "
@@ -425,7 +444,7 @@ static const struct bad BAD[] = {
     {"[proxy]\nworkers = 0\nfoo\n[x]\nio = 1\n[listen:a]\nbind = 1\n",
      "t.ini:2: [proxy] workers: '0' is out of range; write auto or a whole number from 1 to 64\n"
      "t.ini:3: [proxy] 'foo' is not a key with a value; write KEY = VALUE\n"
-     "t.ini:4: [x] is an unknown section; write [proxy], [listen:NAME], [upstream:NAME], "
+     "t.ini:4: [x] is an unknown section; write [proxy], [listen:NAME], [upstream:NAME], [tls], "
      "[verify], [limits] or [log]\n"
      "t.ini:7: [listen:a] bind: '1' is not an address with a port; write ADDRESS:PORT, "
      "[IPV6]:PORT or NAME:PORT\n"
