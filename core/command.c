@@ -75,6 +75,9 @@ static uint32_t ehlo_format(const struct session *session, char *out, uint32_t s
     } else if (session->offered & EXT_SIZE) {
         len += snprintf(out + len, size - (uint32_t)len, "250-SIZE\r\n");
     }
+    if (session_may_secure(session)) {
+        len += snprintf(out + len, size - (uint32_t)len, "250-STARTTLS\r\n");
+    }
     len += snprintf(out + len, size - (uint32_t)len, "250 PIPELINING\r\n");
     assert((uint32_t)len < size);
     return (uint32_t)len;
@@ -382,6 +385,40 @@ static enum step proceed_data(struct session *session, const struct command *com
     return STEP_MORE;
 }
 
+/* ---- STARTTLS (RFC 3207) ---- */
+
+static const char *check_starttls(struct session *session, struct command *command)
+{
+    if (stream_is_secured(&session->client)) {
+        return "503 5.5.1 TLS is in use already";
+    }
+    if (!session_may_secure(session)) {
+        return "502 5.5.1 command not offered";
+    }
+    return command->parsed.args.len > 0 ? "501 5.5.4 STARTTLS takes no argument" : NULL;
+}
+
+/* All that was said in plaintext is forgotten, whoever said it; what came with the command must not
+ * wait to be taken for something said in private. */
+static enum step proceed_starttls(struct session *session, const struct command *command)
+{
+    (void)command; /* no argument */
+    session_abort_transaction(session, "client");
+    if (stream_len(&session->client) > session->line_len) {
+        return session_end(session, "554 5.5.1 nothing may follow STARTTLS before the handshake",
+                           "tls");
+    }
+    session->helo[0] = '\0';
+    session->is_extended = false;
+    session->offered = 0;
+    session->size_max = 0;
+    session_reply(session, "220 2.0.0 ready for TLS");
+    (void)session_command_done(session);
+    stream_flush(&session->client);
+    session_enter(session, SESSION_SECURE);
+    return STEP_MORE;
+}
+
 /* ---- verbs that are answered here ---- */
 
 static const char *check_no_argument(struct session *session, struct command *command)
@@ -465,26 +502,27 @@ static enum step proceed_http(struct session *session, const struct command *com
 static const struct command_row {
     const char *(*check)(struct session *session, struct command *command);
     enum step (*proceed)(struct session *session, const struct command *command);
+    bool may_be_plain; /* also where TLS is required and not yet in use (RFC 3207, 4) */
 } rows[VERB_COUNT] = {
     [VERB_UNKNOWN] = {refuse_unknown, NULL},
-    [VERB_EHLO] = {check_helo, proceed_ehlo},
+    [VERB_EHLO] = {check_helo, proceed_ehlo, .may_be_plain = true},
     [VERB_HELO] = {check_helo, proceed_helo},
     [VERB_MAIL] = {check_mail, proceed_mail},
     [VERB_RCPT] = {check_rcpt, proceed_rcpt},
     [VERB_DATA] = {check_data, proceed_data},
     [VERB_RSET] = {check_no_argument, proceed_rset},
-    [VERB_NOOP] = {NULL, proceed_noop},
+    [VERB_NOOP] = {NULL, proceed_noop, .may_be_plain = true},
     [VERB_VRFY] = {check_argument, proceed_vrfy},
     [VERB_EXPN] = {refuse_not_offered, NULL},
     [VERB_HELP] = {NULL, proceed_help},
-    [VERB_QUIT] = {check_no_argument, proceed_quit},
-    [VERB_STARTTLS] = {refuse_not_offered, NULL},
+    [VERB_QUIT] = {check_no_argument, proceed_quit, .may_be_plain = true},
+    [VERB_STARTTLS] = {check_starttls, proceed_starttls, .may_be_plain = true},
     [VERB_AUTH] = {refuse_not_offered, NULL},
     [VERB_BDAT] = {refuse_not_offered, NULL},
     [VERB_ETRN] = {refuse_not_offered, NULL},
     [VERB_XCLIENT] = {refuse_identity, NULL},
     [VERB_XFORWARD] = {refuse_identity, NULL},
-    [VERB_HTTP] = {NULL, proceed_http},
+    [VERB_HTTP] = {NULL, proceed_http, .may_be_plain = true},
 };
 
 /* A recipient refused by a limit of ours belongs into the record as well. */
@@ -503,7 +541,12 @@ enum step command_run(struct session *session, struct text line)
     smtp_command_parse(line, &command.parsed);
     session->verb = (uint8_t)command.parsed.verb;
     const struct command_row *row = &rows[command.parsed.verb];
-    const char *refusal = row->check != NULL ? row->check(session, &command) : NULL;
+    const char *refusal = NULL;
+    if (!row->may_be_plain && session_must_secure(session)) {
+        refusal = "530 5.7.0 must issue a STARTTLS command first";
+    } else if (row->check != NULL) {
+        refusal = row->check(session, &command);
+    }
     if (refusal != NULL) {
         session_reply(session, refusal);
         note_refused_rcpt(session, &command);

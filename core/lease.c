@@ -48,10 +48,13 @@ static const struct {
 } state_rows[LEASE_STATE_COUNT] = {
     [LEASE_NEXT] = {"the next server", TO(LEASE_CONNECTING) | TO(LEASE_WAITING) | TO_LOSS},
     [LEASE_WAITING] = {"a free connection", TO(LEASE_NEXT) | TO_LOSS},
-    [LEASE_CONNECTING] = {"the connection", TO(LEASE_GREETING) | TO_FAIL},
+    [LEASE_CONNECTING] = {"the connection", TO(LEASE_GREETING) | TO(LEASE_TLS) | TO_FAIL},
     [LEASE_GREETING] = {"its greeting", TO(LEASE_EHLO) | TO_FAIL},
-    [LEASE_EHLO] = {"its EHLO reply", TO(LEASE_HELO) | TO(LEASE_READY) | TO_FAIL},
+    [LEASE_EHLO] = {"its EHLO reply",
+                    TO(LEASE_HELO) | TO(LEASE_STARTTLS) | TO(LEASE_READY) | TO_FAIL},
     [LEASE_HELO] = {"its HELO reply", TO(LEASE_READY) | TO_FAIL},
+    [LEASE_STARTTLS] = {"its STARTTLS reply", TO(LEASE_TLS) | TO(LEASE_READY) | TO_FAIL},
+    [LEASE_TLS] = {"its TLS handshake", TO(LEASE_GREETING) | TO(LEASE_EHLO) | TO_FAIL},
     [LEASE_READY] = {"it to take more of the message",
                      TO(LEASE_BUSY) | TO(LEASE_IDLE) | TO(LEASE_QUITTING) | TO_LOSS},
     [LEASE_BUSY] = {"a reply", TO(LEASE_READY) | TO_LOSS},
@@ -119,6 +122,7 @@ static void lease_gone(struct lease *lease)
 {
     assert(stream_is_closed(&lease->stream));
     loop_timer_stop(lease->worker->loop, &lease->timer);
+    tls_fini(&lease->tls);
     list_remove(&lease->node);
     list_push_back(&lease->worker->lease_gone, &lease->node);
 }
@@ -245,6 +249,7 @@ static void lease_note_reply(struct lease *lease, uint16_t code)
 static bool lease_connect_to(struct lease *lease, uint32_t index)
 {
     lease->server = (uint8_t)index;
+    tls_fini(&lease->tls);
     if (!lease->is_probe && !upstream_reserve(lease_server(lease))) {
         return false;
     }
@@ -314,7 +319,10 @@ void lease_connect(struct lease *lease, int server)
 /* This server failed while opening. The next one is tried once the stream has closed. */
 static void lease_fail(struct lease *lease)
 {
-    lease_note_down(lease);
+    if (!lease->falls_back) {
+        lease_note_down(lease);
+    }
+    lease->falls_back = false;
     if (stream_is_closed(&lease->stream)) {
         lease_connect_next(lease);
     }
@@ -339,7 +347,7 @@ struct lease *lease_probe(struct worker *worker, struct upstream *upstream, uint
     return lease;
 }
 
-static void lease_ready(struct lease *lease)
+void lease_ready(struct lease *lease)
 {
     lease_enter(lease, LEASE_READY);
     lease->ready_ms = loop_now_ms(lease->worker->loop);
@@ -351,20 +359,25 @@ static void lease_ready(struct lease *lease)
     }
 }
 
-static void lease_say_hello(struct lease *lease, enum lease_state state, const char *verb)
+void lease_say(struct lease *lease, enum lease_state state, const char *line)
 {
-    char line[CONFIG_TEXT_MAX + 8];
-    int len = snprintf(line, sizeof(line), "%s %s\r\n", verb, lease->worker->config->hostname);
     lease_enter(lease, state);
-    if (stream_put(&lease->stream, line, (uint32_t)len) < 0) {
+    if (stream_put(&lease->stream, line, (uint32_t)strlen(line)) < 0) {
         lease_lose(lease, "no memory", "");
         return;
     }
     stream_flush(&lease->stream);
 }
 
+void lease_say_hello(struct lease *lease, enum lease_state state, const char *verb)
+{
+    char line[CONFIG_TEXT_MAX + 8];
+    (void)snprintf(line, sizeof(line), "%s %s\r\n", verb, lease->worker->config->hostname);
+    lease_say(lease, state, line);
+}
+
 /* The server refuses to talk: its own words, made clean, are the reason. */
-static void lease_refused(struct lease *lease, const char *what, const struct smtp_reply *reply)
+void lease_refused(struct lease *lease, const char *what, const struct smtp_reply *reply)
 {
     char text[LEASE_REASON_MAX / 2];
     uint32_t len = escape_text(text, sizeof(text) - 1, reply->last);
@@ -386,12 +399,14 @@ static void lease_greet(struct lease *lease, const struct smtp_reply *reply)
         }
         stream_consume(&lease->stream, reply->len);
         lease_say_hello(lease, LEASE_EHLO, "EHLO");
+    } else if (lease->state == LEASE_STARTTLS) {
+        lease_starttls_answered(lease, reply);
     } else if (good) {
         if (lease->state == LEASE_EHLO) {
             lease->extensions = smtp_reply_extensions(bytes, reply->len, &lease->size_max);
         }
         stream_consume(&lease->stream, reply->len);
-        lease_ready(lease);
+        lease_hello_done(lease);
     } else if (lease->state == LEASE_EHLO && reply->code / 100 == 5) {
         stream_consume(&lease->stream, reply->len);
         lease_say_hello(lease, LEASE_HELO, "HELO");
@@ -426,7 +441,7 @@ static int lease_scan(struct lease *lease, struct smtp_reply *ret_reply)
 
 /* Reads ahead. The unread part of a reply is at most SMTP_REPLY_MAX bytes, which lease_scan() has
  * just seen to. */
-static void lease_read(struct lease *lease)
+void lease_read(struct lease *lease)
 {
     _Static_assert((int)SMTP_REPLY_MAX <= (int)STREAM_UNREAD_MAX,
                    "a reply fits in front of the next receive");
@@ -584,6 +599,10 @@ static void lease_connected(struct lease *lease, int result)
         lease_lose_errno(lease, "", result);
         return;
     }
+    if (lease_is_implicit(lease)) {
+        lease_secure(lease);
+        return;
+    }
     lease_enter(lease, LEASE_GREETING);
     lease_read(lease);
 }
@@ -611,6 +630,9 @@ static void lease_owned_event(struct lease *lease, enum stream_event event, int 
     case STREAM_CONNECTED:
         lease_connected(lease, result);
         break;
+    case STREAM_SECURED:
+        lease_secured(lease, result);
+        break;
     case STREAM_RECEIVED:
         if (lease->state == LEASE_READY) {
             lease_unasked(lease);
@@ -628,7 +650,6 @@ static void lease_owned_event(struct lease *lease, enum stream_event event, int 
             loop_timer_stop(lease->worker->loop, &lease->timer); /* it took the piece of body */
         }
         break;
-    case STREAM_SECURED:
     case STREAM_STOPPED:
         break;
     }

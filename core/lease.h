@@ -8,6 +8,8 @@
  *   WAITING (every server is at its max)                   IDLE       LOST (also: no server is left)
  *                                                  (in the pool) --> QUITTING --> CLOSING --> freed
  *
+ * TLS comes between EHLO and a second EHLO, or in front of GREETING: see core/lease_tls.c.
+ *
  * A lease is held by one owner (a session, the prober) or by the pool. The owner puts commands,
  * says which replies it expects, and takes the replies one by one in that order; a reply that
  * nobody expects loses the connection. The lease reads ahead of its owner at all times (a receive
@@ -28,6 +30,7 @@
 #include "core/smtp_reply.h"
 #include "core/upstream.h"
 #include "net/stream.h"
+#include "tls/tls.h"
 
 struct worker;
 struct lease;
@@ -39,6 +42,8 @@ enum lease_state {
     LEASE_GREETING,
     LEASE_EHLO,
     LEASE_HELO,
+    LEASE_STARTTLS,
+    LEASE_TLS, /* the handshake */
     LEASE_READY,
     LEASE_BUSY,
     LEASE_LOST,
@@ -66,11 +71,13 @@ struct lease {
     bool is_reused;  /* came from the pool: it may be dead without our knowing */
     bool needs_rset; /* the upstream is inside a transaction that we have given up */
     bool is_pooled;  /* may go back to the pool */
+    bool falls_back; /* its handshake failed, and it will be tried without TLS */
     bool in_message; /* a message is under way: an early refusal may come */
     uint8_t expect_count;
     uint8_t expect[LEASE_EXPECT_MAX]; /* replies owed, oldest first */
     uint32_t extensions;              /* enum smtp_ext, of this server's EHLO reply */
     uint32_t tried;                   /* servers tried for this owner, a bit each */
+    uint32_t plain; /* servers that have had their chance of TLS (opportunistic), a bit each */
     uint32_t transactions;
     uint32_t client_hash; /* for balance = hash */
     uint64_t size_max;
@@ -84,6 +91,7 @@ struct lease {
         node; /* the pool's idle list, or the worker's list of leases that are held or quitting */
     struct list_node waiting; /* the worker's list of those who wait for a free connection */
     struct timer timer;
+    struct tls tls;
     struct stream stream;
     char
         reason[LEASE_REASON_MAX]; /* why it is LOST: clean text without addresses, NUL-terminated */

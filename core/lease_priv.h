@@ -33,6 +33,20 @@ void lease_lose(struct lease *lease, const char *what, const char *why);
 void lease_quit(struct lease *lease);
 void lease_close(struct lease *lease);
 
+/* Steps of opening, for lease_tls.c. lease_say() puts a line (with its CRLF) and enters `state`. */
+void lease_say(struct lease *lease, enum lease_state state, const char *line);
+void lease_say_hello(struct lease *lease, enum lease_state state, const char *verb);
+void lease_ready(struct lease *lease);
+void lease_read(struct lease *lease);
+void lease_refused(struct lease *lease, const char *what, const struct smtp_reply *reply);
+
+/* lease_tls.c's part of opening. */
+bool lease_is_implicit(const struct lease *lease);
+void lease_hello_done(struct lease *lease);
+void lease_starttls_answered(struct lease *lease, const struct smtp_reply *reply);
+void lease_secure(struct lease *lease);
+void lease_secured(struct lease *lease, int result);
+
 /* lease_pool.c's part of opening and of the idle timer. */
 void lease_wait(struct lease *lease);
 void lease_wait_over(struct lease *lease);

@@ -5,7 +5,8 @@
  *      -> listeners bound (as root) -> user dropped
  *      -> worker threads, each with its own loop -> the upstreams have been asked what they offer
  *      -> acceptor thread
- *      -> wait for SIGTERM (drain, then exit 0) or SIGHUP (log file opened again)
+ *      -> wait for SIGTERM (drain, then exit 0) or SIGHUP (log file opened again, certificates read
+ *         again); a new key for session tickets each hour
  *
  * Exit status: 0 after a drain, 1 when the configuration is wrong or the start fails, 2 for bad
  * usage.
@@ -26,6 +27,7 @@
 #include "core/process.h"
 #include "core/worker.h"
 #include "net/loop_backend.h"
+#include "tls/tls_tickets.h"
 
 #ifndef VERSION
 #define VERSION "0.1.0"
@@ -54,6 +56,8 @@ struct proxy {
     struct config *config;
     const struct loop_backend *backend;
     struct shared shared;
+    struct tls_tickets tickets;
+    struct credentials credentials[CONFIG_WORKERS_MAX]; /* until the workers have them */
     struct acceptor *acceptor;
     pthread_t acceptor_id;
     uint32_t descriptors;
@@ -107,6 +111,7 @@ static void *thread_main(void *arg)
         sem_post(&thread->proxy->started);
         return NULL;
     }
+    worker_set_credentials(thread->worker, &thread->proxy->credentials[thread->index]);
     worker_start_sweeps(thread->worker);
     if (thread->index == 0) {
         worker_start_probes(thread->worker);
@@ -232,13 +237,34 @@ static void proxy_size(struct proxy *proxy)
                                                 : "");
 }
 
+/* Keys may be readable for root alone, so this comes before the user is dropped. */
+static int proxy_load_credentials(struct proxy *proxy)
+{
+    struct credentials_error error;
+    int result = tls_tickets_init(&proxy->tickets);
+    if (result < 0) {
+        log_line(LEVEL_ERROR, "no random numbers: %s", strerrordesc_np(-result));
+        return result;
+    }
+    result = credentials_create(proxy->config, &proxy->tickets, proxy->config->workers,
+                                proxy->credentials, &error);
+    if (result < 0) {
+        log_line(LEVEL_ERROR, "%s", error.text);
+    }
+    return result;
+}
+
 static int proxy_start(struct proxy *proxy)
 {
     for (uint32_t i = 0; i < proxy->config->upstream_count; i++) {
         upstream_init(&proxy->shared.upstreams[i], &proxy->config->upstreams[i]);
     }
+    int result = proxy_load_credentials(proxy);
+    if (result < 0) {
+        return result;
+    }
     proxy_size(proxy);
-    int result = acceptor_create(&proxy->acceptor, &proxy->shared);
+    result = acceptor_create(&proxy->acceptor, &proxy->shared);
     if (result == 0) {
         result = process_drop_to(proxy->config->user);
     }
@@ -261,14 +287,29 @@ static int proxy_start(struct proxy *proxy)
     return result;
 }
 
+static const char *listener_tls(const struct config *config, const struct config_listener *listener)
+{
+    if (listener->tls == LISTEN_TLS_STARTTLS && config->certificates.count == 0) {
+        return "no certificate, so no TLS";
+    }
+    static const char *const words[] = {
+        [LISTEN_TLS_OFF] = "no TLS",
+        [LISTEN_TLS_STARTTLS] = "STARTTLS",
+        [LISTEN_TLS_REQUIRED] = "STARTTLS required",
+        [LISTEN_TLS_IMPLICIT] = "implicit TLS",
+    };
+    return words[listener->tls];
+}
+
 static void log_started(const struct proxy *proxy)
 {
     const struct config *config = proxy->config;
     for (uint32_t i = 0; i < config->listener_count; i++) {
-        for (uint32_t j = 0; j < config->listeners[i].bind_count; j++) {
-            log_line(LEVEL_INFO, "listening on %s (%s, upstream %s)",
-                     config->listeners[i].binds[j].text, config->listeners[i].name,
-                     config->upstreams[config->listeners[i].upstream].name);
+        const struct config_listener *listener = &config->listeners[i];
+        for (uint32_t j = 0; j < listener->bind_count; j++) {
+            log_line(LEVEL_INFO, "listening on %s (%s, upstream %s, %s)", listener->binds[j].text,
+                     listener->name, config->upstreams[listener->upstream].name,
+                     listener_tls(config, listener));
         }
     }
     log_line(LEVEL_INFO, "mailweir " VERSION " started: %u workers on %s", config->workers,
@@ -312,19 +353,94 @@ static void proxy_stop(struct proxy *proxy, const sigset_t *signals)
     log_line(LEVEL_INFO, "stopped");
 }
 
-static void proxy_serve(struct proxy *proxy, const sigset_t *signals)
+/* ---- while it serves ---- */
+
+static void credentials_discard(struct credentials *credentials)
+{
+    if (credentials != NULL) {
+        credentials_retire(credentials);
+        free(credentials);
+    }
+}
+
+/* Each worker gets its own; those that it has not come to take over yet are taken back. */
+static void proxy_hand_out(struct proxy *proxy, const struct credentials *all)
+{
+    for (uint32_t i = 0; i < proxy->config->workers; i++) {
+        struct credentials *mine = malloc(sizeof(*mine));
+        if (mine == NULL) {
+            log_line(LEVEL_ERROR, "no memory for certificates: worker %u keeps the old ones", i);
+            struct credentials unused = all[i];
+            credentials_retire(&unused);
+            continue;
+        }
+        *mine = all[i];
+        credentials_discard(worker_renew_credentials(proxy->workers[i], mine));
+    }
+}
+
+static void proxy_reload_credentials(struct proxy *proxy)
+{
+    struct credentials all[CONFIG_WORKERS_MAX];
+    struct credentials_error error;
+    int result =
+        credentials_create(proxy->config, &proxy->tickets, proxy->config->workers, all, &error);
+    if (result < 0) {
+        log_line(LEVEL_ERROR, "%s; the certificates in use stay as they are", error.text);
+        return;
+    }
+    proxy_hand_out(proxy, all);
+    if (proxy->config->certificates.count > 0) {
+        log_line(LEVEL_INFO, "certificates loaded again: %u", proxy->config->certificates.count);
+    }
+}
+
+static void proxy_rotate_tickets(struct proxy *proxy)
+{
+    int result = tls_tickets_rotate(&proxy->tickets);
+    if (result < 0) {
+        log_line(LEVEL_ERROR, "no new key for session tickets: %s", strerrordesc_np(-result));
+    }
+}
+
+static time_t now_s(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec;
+}
+
+/* The next signal, or 0 when it is time for a new ticket key. */
+static int proxy_await(const sigset_t *signals, time_t rotate_s)
 {
     for (;;) {
-        int signal_number = 0;
-        if (sigwait(signals, &signal_number) != 0) {
-            continue;
+        time_t left_s = rotate_s - now_s();
+        if (left_s <= 0) {
+            return 0;
         }
-        if (signal_number == SIGHUP) {
+        struct timespec wait = {.tv_sec = left_s};
+        int signal_number = sigtimedwait(signals, NULL, &wait);
+        if (signal_number > 0) {
+            return signal_number;
+        }
+    }
+}
+
+static void proxy_serve(struct proxy *proxy, const sigset_t *signals)
+{
+    time_t rotate_s = now_s() + TLS_TICKET_ROTATE_S;
+    for (;;) {
+        int signal_number = proxy_await(signals, rotate_s);
+        if (signal_number == 0) {
+            proxy_rotate_tickets(proxy);
+            rotate_s += TLS_TICKET_ROTATE_S;
+        } else if (signal_number == SIGHUP) {
             log_reopen();
-            continue;
+            proxy_reload_credentials(proxy);
+        } else {
+            proxy_stop(proxy, signals);
+            return;
         }
-        proxy_stop(proxy, signals);
-        return;
     }
 }
 
@@ -358,6 +474,20 @@ static int run(struct proxy *proxy)
     return 0;
 }
 
+/* -t: what the configuration names must be there as well. */
+static int check(const char *path, const struct config *config)
+{
+    struct credentials credentials;
+    struct credentials_error error;
+    if (credentials_create(config, NULL, 1, &credentials, &error) < 0) {
+        (void)fprintf(stderr, "%s:0: %s\n", path, error.text);
+        return 1;
+    }
+    credentials_retire(&credentials);
+    printf("%s: ok\n", path);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     static struct proxy proxy;
@@ -386,9 +516,9 @@ int main(int argc, char **argv)
         return 1;
     }
     if (check_only) {
-        printf("%s: ok\n", path);
+        int status = check(path, proxy.config);
         config_destroy(&proxy.config);
-        return 0;
+        return status;
     }
     int status = run(&proxy);
     config_destroy(&proxy.config);

@@ -45,6 +45,20 @@ static void put_value_or_dash(struct writer *w, struct text text, uint32_t max);
 static void put_time(struct writer *w, int64_t ts_ms);
 static void put_digits(char *out, uint32_t count, uint32_t number);
 
+/* Both are names of ours: the library's constants. */
+static void json_tls(struct writer *w, const struct record *record)
+{
+    if (record->tls_version == NULL) {
+        put(w, TEXT(",\"tls\":null"));
+        return;
+    }
+    put(w, TEXT(",\"tls\":{\"version\":"));
+    put_json(w, text_of(record->tls_version), FIELD_ID);
+    put(w, TEXT(",\"cipher\":"));
+    put_json(w, text_of(record->tls_cipher), FIELD_ID);
+    put(w, TEXT("}"));
+}
+
 static void json_head(struct writer *w, const struct record *record);
 static void json_rcpts(struct writer *w, const struct record *record);
 static void json_tail(struct writer *w, const struct record *record);
@@ -125,7 +139,8 @@ static void json_head(struct writer *w, const struct record *record)
     put_json(w, record->client, FIELD_ADDRESS);
     put(w, TEXT(",\"helo\":"));
     put_json_or_null(w, record->helo, FIELD_HELO);
-    put(w, TEXT(",\"tls\":null,\"from\":"));
+    json_tls(w, record);
+    put(w, TEXT(",\"from\":"));
     if (record->from.at == NULL) {
         put(w, TEXT("null"));
     } else {
@@ -216,7 +231,15 @@ static void text_head(struct writer *w, const struct record *record)
     put_value(w, record->client, FIELD_ADDRESS);
     put(w, TEXT(" helo="));
     put_value_or_dash(w, record->helo, FIELD_HELO);
-    put(w, TEXT(" tls=- from="));
+    put(w, TEXT(" tls="));
+    if (record->tls_version == NULL) {
+        put(w, TEXT("-"));
+    } else {
+        put_value(w, text_of(record->tls_version), FIELD_ID);
+        put(w, TEXT("/"));
+        put_value(w, text_of(record->tls_cipher), FIELD_ID);
+    }
+    put(w, TEXT(" from="));
     if (record->from.at == NULL) {
         put(w, TEXT("-"));
     } else {

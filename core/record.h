@@ -32,9 +32,11 @@ struct record {
     struct text session;  /* id, [A-Za-z0-9] */
     uint32_t transaction; /* from 1 within the session; 0 for a session record */
     struct text listener;
-    struct text client; /* address:port */
-    struct text helo;   /* null in JSON when empty */
-    struct text from;   /* null when there was no MAIL (at == NULL); empty is the null sender */
+    struct text client;      /* address:port */
+    struct text helo;        /* null in JSON when empty */
+    const char *tls_version; /* of the client's connection; static text; NULL: plain */
+    const char *tls_cipher;
+    struct text from; /* null when there was no MAIL (at == NULL); empty is the null sender */
     const struct envelope *envelope; /* for rcpt; may be NULL */
     uint64_t size;                   /* octets of the message */
     struct text upstream;            /* address; null when empty */

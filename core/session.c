@@ -38,6 +38,7 @@ enum {
 enum deadline {
     DEADLINE_NONE,
     DEADLINE_IDENTIFY,
+    DEADLINE_HANDSHAKE,
     DEADLINE_GREET,
     DEADLINE_COMMAND,
     DEADLINE_DATA,
@@ -52,13 +53,17 @@ static const struct state_row {
     uint32_t next;  /* states it may go to */
 } rows[SESSION_STATE_COUNT] = {
     [SESSION_IDENTIFY] = {"identify", step_identify, DEADLINE_IDENTIFY, WAIT_CLIENT_BYTES,
-                          TO(SESSION_GREET) | TO(SESSION_CLOSING)},
+                          TO(SESSION_SECURE) | TO(SESSION_GREET) | TO(SESSION_CLOSING)},
+    [SESSION_SECURE] = {"secure", step_secure, DEADLINE_HANDSHAKE,
+                        WAIT_HANDSHAKE | WAIT_CLIENT_DRAIN,
+                        TO(SESSION_GREET) | TO(SESSION_COMMAND) | TO(SESSION_CLOSING)},
     [SESSION_GREET] = {"greet", step_greet, DEADLINE_GREET,
                        WAIT_TIMER | WAIT_CONNECT | WAIT_CLIENT_BYTES,
                        TO(SESSION_COMMAND) | TO(SESSION_CLOSING)},
     [SESSION_COMMAND] = {"command", step_command, DEADLINE_COMMAND,
                          WAIT_CLIENT_BYTES | WAIT_CLIENT_DRAIN,
-                         TO(SESSION_CONTACT) | TO(SESSION_FORWARD) | TO(SESSION_CLOSING)},
+                         TO(SESSION_SECURE) | TO(SESSION_CONTACT) | TO(SESSION_FORWARD) |
+                             TO(SESSION_CLOSING)},
     [SESSION_CONTACT] = {"contact", step_contact, DEADLINE_NONE, WAIT_CONNECT,
                          TO(SESSION_COMMAND) | TO(SESSION_CLOSING)},
     [SESSION_FORWARD] = {"forward", step_forward, DEADLINE_NONE,
@@ -85,6 +90,19 @@ static void on_again(struct op *op, int result);
 const struct config_listener *session_listener(const struct session *session)
 {
     return &session->worker->config->listeners[session->listener];
+}
+
+bool session_may_secure(const struct session *session)
+{
+    enum config_listen_tls tls = session_listener(session)->tls;
+    return (tls == LISTEN_TLS_STARTTLS || tls == LISTEN_TLS_REQUIRED) &&
+           session->worker->credentials.server != NULL && !stream_is_secured(&session->client);
+}
+
+bool session_must_secure(const struct session *session)
+{
+    return session_listener(session)->tls == LISTEN_TLS_REQUIRED &&
+           !stream_is_secured(&session->client);
 }
 
 struct upstream *session_upstream(const struct session *session)
@@ -130,6 +148,8 @@ static int64_t session_span_ms(const struct session *session)
         return SESSION_UPSTREAM_MS;
     case DEADLINE_IDENTIFY:
         return SESSION_IDENTIFY_MS;
+    case DEADLINE_HANDSHAKE:
+        return SESSION_HANDSHAKE_MS;
     case DEADLINE_GREET:
         if (session->lease != NULL) {
             return SESSION_UPSTREAM_MS;
@@ -172,6 +192,7 @@ static void session_check_wait(const struct session *session)
     assert(!(waiting & WAIT_UPSTREAM_DRAIN) || stream_is_sending(&session->lease->stream));
     assert(!(waiting & WAIT_CONNECT) || lease_is_opening(session->lease));
     assert(!(waiting & WAIT_TIMER) || session_span_ms(session) > 0);
+    assert(!(waiting & WAIT_HANDSHAKE) || stream_is_shaking(&session->client));
     assert(!(waiting & WAIT_CLOSED) || !stream_is_closed(&session->client));
 }
 
@@ -187,6 +208,7 @@ static void session_gone(struct session *session)
     assert(session->lease == NULL);
     assert(session->transaction == NULL);
     session_enter(session, SESSION_GONE);
+    tls_fini(&session->tls);
     loop_timer_stop(session->worker->loop, &session->timer);
     list_remove(&session->node);
     list_push_back(&session->worker->gone, &session->node);
@@ -232,7 +254,7 @@ static void on_client(struct stream *stream, enum stream_event event, int result
 {
     struct session *session = list_entry(stream, struct session, client);
     (void)result; /* the steps look at the stream itself */
-    if (event == STREAM_SENT && result < 0) {
+    if ((event == STREAM_SENT || event == STREAM_SECURED) && result < 0) {
         stream->ended = true;
     }
     session_poke(session);
@@ -262,6 +284,14 @@ static bool session_owes_identity(const struct session *session)
     return networks_have(listener->trust_proxy, listener->trust_proxy_count, &session->peer.sa);
 }
 
+static enum session_state session_first_state(const struct session *session)
+{
+    if (session_owes_identity(session)) {
+        return SESSION_IDENTIFY;
+    }
+    return session_listener(session)->tls == LISTEN_TLS_IMPLICIT ? SESSION_SECURE : SESSION_GREET;
+}
+
 bool session_start(struct worker *worker, const struct handoff_item *item)
 {
     struct session *session = pool_get(&worker->sessions);
@@ -274,7 +304,7 @@ bool session_start(struct worker *worker, const struct handoff_item *item)
     session->listener = (uint8_t)item->listener;
     session->worker = worker;
     session->peer = item->peer;
-    session->state = session_owes_identity(session) ? SESSION_IDENTIFY : SESSION_GREET;
+    session->state = (uint8_t)session_first_state(session);
     session->id = worker_new_id(worker);
     session->begun_ms = loop_now_ms(worker->loop);
     timer_init(&session->timer);
@@ -418,6 +448,8 @@ static void session_write_record(struct session *session, const struct record *f
     record.listener = text_of(session_listener(session)->name);
     record.client = text_of(peer);
     record.helo = text_of(session->helo);
+    record.tls_version = session->tls_info.version;
+    record.tls_cipher = session->tls_info.cipher;
     char *room = log_buffer_room(&session->worker->log, RECORD_MAX);
     log_buffer_commit(&session->worker->log,
                       record_write(&record, session->worker->config->log_format, room));

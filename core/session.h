@@ -16,9 +16,11 @@
 #include "core/transaction.h"
 #include "core/worker.h"
 #include "net/stream.h"
+#include "tls/tls.h"
 
 enum session_state {
     SESSION_IDENTIFY, /* a trusted balancer owes the PROXY header */
+    SESSION_SECURE,   /* a TLS handshake is under way */
     SESSION_GREET,    /* before the banner: greet_delay, contact = connect */
     SESSION_COMMAND,  /* a command line is due */
     SESSION_CONTACT,  /* an upstream connection is being opened for the command at the head of the
@@ -44,6 +46,7 @@ enum wait_cause {
     WAIT_CONNECT = 1 << 4,
     WAIT_TIMER = 1 << 5,
     WAIT_CLOSED = 1 << 6,
+    WAIT_HANDSHAKE = 1 << 7,
 };
 
 enum {
@@ -53,6 +56,7 @@ enum {
     SESSION_LINGER_MS = 3000,
     SESSION_HURRY_MS = 200,     /* the same when drain_timeout is over */
     SESSION_IDENTIFY_MS = 5000, /* a balancer sends its header at once */
+    SESSION_HANDSHAKE_MS = 30 * 1000,
 };
 
 struct session {
@@ -84,7 +88,9 @@ struct session {
     struct transaction *transaction; /* from MAIL on; NULL outside of one */
     struct list_node node;           /* the worker's list of sessions, then its list of gone ones */
     struct timer timer;
-    struct op again; /* posted when a turn's budget is used up */
+    struct tls tls;           /* of the client's connection, from its handshake to the end */
+    struct tls_info tls_info; /* zero before the handshake is complete */
+    struct op again;          /* posted when a turn's budget is used up */
     struct stream client;
     union client_addr peer;
     char helo[CONFIG_TEXT_MAX]; /* NUL-terminated; empty before HELO or EHLO */
@@ -111,6 +117,10 @@ void session_enter(struct session *session, enum session_state state);
 enum step session_wait(struct session *session, uint32_t causes);
 
 const struct config_listener *session_listener(const struct session *session);
+/* STARTTLS may be offered, now. */
+bool session_may_secure(const struct session *session);
+/* No mail before STARTTLS. */
+bool session_must_secure(const struct session *session);
 struct upstream *session_upstream(const struct session *session);
 int64_t session_now(const struct session *session);
 void session_id_text(uint64_t id, char out[SESSION_ID_SIZE]);
@@ -145,6 +155,7 @@ bool session_take_lease(struct session *session, bool fresh);
 
 /* The steps. */
 enum step step_identify(struct session *session);
+enum step step_secure(struct session *session);
 enum step step_greet(struct session *session);
 enum step step_command(struct session *session);
 enum step step_contact(struct session *session);

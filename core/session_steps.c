@@ -7,6 +7,7 @@
 
 #include "core/command.h"
 #include "core/forward.h"
+#include "core/log.h"
 #include "core/session.h"
 #include "net/proxy_header.h"
 
@@ -36,9 +37,58 @@ enum step step_identify(struct session *session)
     if (header.has_source) {
         memcpy(&session->peer, &header.source, sizeof(session->peer));
     }
-    session_enter(session, SESSION_GREET);
+    bool is_implicit = session_listener(session)->tls == LISTEN_TLS_IMPLICIT;
+    session_enter(session, is_implicit ? SESSION_SECURE : SESSION_GREET);
     return STEP_MORE;
 }
+
+/* ---- TLS ---- */
+
+static void begin_handshake(struct session *session)
+{
+    tls_init_server(&session->tls, session->worker->credentials.server);
+    stream_secure(&session->client, &session->tls.cipher);
+}
+
+static enum step handshake_failed(struct session *session)
+{
+    const char *reason = tls_reason(&session->tls);
+    char id[SESSION_ID_SIZE];
+    session_id_text(session->id, id);
+    if (session->timed_out) {
+        reason = "timeout";
+    } else if (reason == NULL) {
+        reason = "connection closed";
+    }
+    log_line(LEVEL_INFO, "session %s: TLS handshake failed: %s", id, reason);
+    return session_end(session, NULL, "tls");
+}
+
+/*
+ * From the first byte (implicit), or behind the reply to STARTTLS, which has to be out before. What
+ * was said until then is forgotten already (RFC 3207, 4.2); the greeting or a command comes next.
+ */
+enum step step_secure(struct session *session)
+{
+    if (stream_is_secured(&session->client)) {
+        bool is_implicit = session_listener(session)->tls == LISTEN_TLS_IMPLICIT;
+        tls_get_info(&session->tls, &session->tls_info);
+        session_enter(session, is_implicit ? SESSION_GREET : SESSION_COMMAND);
+        return STEP_MORE;
+    }
+    if (session->timed_out || session->client.ended) {
+        return handshake_failed(session);
+    }
+    if (!stream_is_drained(&session->client)) {
+        return session_wait(session, WAIT_CLIENT_DRAIN);
+    }
+    if (!stream_is_shaking(&session->client)) {
+        begin_handshake(session);
+    }
+    return session_wait(session, WAIT_HANDSHAKE);
+}
+
+/* ---- greeting ---- */
 
 static enum step greet(struct session *session)
 {

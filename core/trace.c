@@ -39,10 +39,14 @@ static void trace_address(const union client_addr *peer, char *out, size_t size)
 
 static const char *trace_protocol(const struct session *session)
 {
+    bool is_secured = stream_is_secured(&session->client);
     if (session->transaction->smtputf8) {
-        return "UTF8SMTP"; /* RFC 6531, 4.3 */
+        return is_secured ? "UTF8SMTPS" : "UTF8SMTP"; /* RFC 6531, 4.3 */
     }
-    return session->is_extended ? "ESMTP" : "SMTP";
+    if (session->is_extended) {
+        return is_secured ? "ESMTPS" : "ESMTP"; /* RFC 3848 */
+    }
+    return "SMTP";
 }
 
 uint32_t trace_received(const struct session *session, char *out)

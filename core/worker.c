@@ -18,9 +18,9 @@
 
 enum {
     WORKER_MAGIC = 0x574f524b,
-    LEASES_SPARE = 64,      /* for probes, and for leases that are still closing */
-    HANDOFF_PER_TURN = 64,  /* new connections in one turn (P6) */
-    CHUNKS_PER_SESSION = 4, /* client: unread and gathered; upstream: likewise */
+    LEASES_SPARE = 64,                      /* for probes, and for leases that are still closing */
+    HANDOFF_PER_TURN = 64,                  /* new connections in one turn (P6) */
+    CHUNKS_PER_SESSION = 2 * STREAM_CHUNKS, /* client and upstream */
     CHUNKS_FOR_ENVELOPES = 4096,
     SWEEP_MS = 500,       /* how soon a worker takes notice of a server that went down */
     ID_COUNTER_BITS = 14, /* sessions a millisecond that a worker may start, on average */
@@ -99,6 +99,7 @@ int worker_create(struct worker **ret_worker, struct shared *shared, struct loop
         list_init(&worker->waiting[i]);
     }
     atomic_init(&worker->phase_wanted, WORKER_RUNNING);
+    atomic_init(&worker->renewed, NULL);
     timer_init(&worker->probe_timer);
     timer_init(&worker->sweep_timer);
     loop_on_wake(loop, on_wake, worker);
@@ -111,6 +112,33 @@ int worker_create(struct worker **ret_worker, struct shared *shared, struct loop
     return 0;
 }
 
+/* ---- credentials ---- */
+
+void worker_set_credentials(struct worker *worker, const struct credentials *credentials)
+{
+    worker->credentials = *credentials;
+}
+
+struct credentials *worker_renew_credentials(struct worker *worker, struct credentials *credentials)
+{
+    struct credentials *unused = atomic_exchange(&worker->renewed, credentials);
+    loop_wake(worker->loop);
+    return unused;
+}
+
+static void worker_take_credentials(struct worker *worker)
+{
+    if (atomic_load_explicit(&worker->renewed, memory_order_relaxed) == NULL) {
+        return;
+    }
+    struct credentials *renewed = atomic_exchange(&worker->renewed, NULL);
+    if (renewed != NULL) {
+        credentials_retire(&worker->credentials);
+        worker->credentials = *renewed;
+        free(renewed);
+    }
+}
+
 void worker_destroy(struct worker **ref)
 {
     struct worker *worker = *ref;
@@ -119,6 +147,8 @@ void worker_destroy(struct worker **ref)
     }
     assert(list_is_empty(&worker->session_list));
     assert(list_is_empty(&worker->lease_list));
+    worker_take_credentials(worker);
+    credentials_retire(&worker->credentials);
     log_buffer_flush(&worker->log);
     pool_fini(&worker->sessions);
     pool_fini(&worker->transactions);
@@ -277,6 +307,7 @@ static void worker_free_gone(struct worker *worker)
 void worker_turn(struct worker *worker, int64_t wait_ms_max)
 {
     assert(worker->magic == WORKER_MAGIC);
+    worker_take_credentials(worker);
     bool more = worker_take_new(worker);
     worker_free_gone(worker);
     log_buffer_flush(&worker->log);

@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 
 #include "core/config.h"
+#include "core/credentials.h"
 #include "core/handoff.h"
 #include "core/log.h"
 #include "core/upstream.h"
@@ -54,7 +55,9 @@ struct worker {
     uint64_t next_id;
     int64_t drain_deadline_ms;
     struct timer probe_timer;
-    uint32_t probes; /* probes in flight */
+    uint32_t probes;                       /* probes in flight */
+    struct credentials credentials;        /* owned */
+    _Atomic(struct credentials *) renewed; /* made by the main thread, to be taken over; or NULL */
     struct log_buffer log;
 };
 
@@ -80,6 +83,14 @@ bool worker_is_done(const struct worker *worker);
 
 /* Runs turns until the worker is done. The thread's main function. */
 void worker_run(struct worker *worker);
+
+/* Before the first turn: the worker owns the contexts from now on. */
+void worker_set_credentials(struct worker *worker, const struct credentials *credentials);
+
+/* From another thread: the worker takes them over (heap memory and contexts) in its next turn, and
+ * lets go of those it has. Those that came between and were never used are given back, or NULL. */
+struct credentials *worker_renew_credentials(struct worker *worker,
+                                             struct credentials *credentials);
 
 /* From another thread. */
 void worker_ask(struct worker *worker, enum worker_phase phase);
