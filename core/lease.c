@@ -152,7 +152,7 @@ void lease_count_held(struct lease *lease, bool is_held)
     }
 }
 
-void lease_close(struct lease *lease)
+static void lease_end(struct lease *lease, enum stream_stop_how how)
 {
     bool had_slot = lease_is_alive(lease);
     lease_forget_owner(lease);
@@ -161,11 +161,16 @@ void lease_close(struct lease *lease)
     if (had_slot) {
         lease_release_slot(lease);
     }
-    loop_timer_stop(lease->worker->loop, &lease->timer);
-    stream_stop(&lease->stream, STOP_NOW);
+    lease_set_deadline(lease, QUIT_TIMEOUT_MS);
+    stream_stop(&lease->stream, how);
     if (stream_is_closed(&lease->stream)) {
         lease_gone(lease);
     }
+}
+
+void lease_close(struct lease *lease)
+{
+    lease_end(lease, STOP_NOW);
 }
 
 void lease_quit(struct lease *lease)
@@ -588,7 +593,9 @@ static void lease_unowned_event(struct lease *lease)
     if (lease->state == LEASE_IDLE) {
         lease_leave_pool(lease);
     }
-    if (lease->state != LEASE_CLOSING) {
+    if (lease->state == LEASE_QUITTING) {
+        lease_end(lease, STOP_DRAIN); /* answered: TLS says goodbye as well */
+    } else if (lease->state != LEASE_CLOSING) {
         lease_close(lease);
     }
 }
@@ -702,6 +709,10 @@ static void on_timer(struct timer *timer)
     if (lease->state == LEASE_WAITING) {
         lease_wait_over(lease);
         return;
+    }
+    if (lease->state == LEASE_CLOSING) {
+        stream_stop(&lease->stream, STOP_NOW);
+        return; /* its last completion frees it */
     }
     if (lease->state == LEASE_QUITTING) {
         lease_close(lease);
