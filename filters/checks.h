@@ -1,0 +1,16 @@
+/*
+ * checks - the table of all checks: a row here and a file beside it make one (filters/filter.h).
+ */
+#ifndef FILTERS_CHECKS_H
+#define FILTERS_CHECKS_H
+
+#include "filters/chain.h"
+#include "filters/dnsbl.h"
+
+/* In the order of the record and of Authentication-Results; among equals the first one decides. */
+#define CHECK_ROWS                                                                                 \
+    {                                                                                              \
+        {&filter_dnsbl, SCOPE_SESSION},                                                            \
+    }
+
+#endif
