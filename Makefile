@@ -43,7 +43,7 @@ LIB_SRC := $(filter-out core/main.c,$(wildcard core/*.c net/*.c filters/*.c tls/
 BENCH_SRC := $(filter-out bench/weir_%.c,$(wildcard bench/*.c))
 SUPPORT_SRC := $(wildcard test/*.c)
 PROGRAMS := $(B)/mailweir $(patsubst bench/weir_%.c,$(B)/weir-%,$(wildcard bench/weir_*.c))
-TEST_PROGRAMS := $(patsubst test/%.c,$(B)/test/%,$(wildcard test/unit/test_*.c test/sim/test_*.c))
+TEST_PROGRAMS := $(patsubst test/%.c,$(B)/test/%,$(wildcard test/unit/test_*.c test/sim/test_*.c test/probe/*.c))
 FUZZ_PROGRAMS := $(patsubst test/fuzz/%.c,$(B)/fuzz/%,$(wildcard test/fuzz/fuzz_*.c))
 C_FILES := $(foreach folder,core net filters tls bench test test/*,$(wildcard $(folder)/*.[ch]))
 

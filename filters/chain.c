@@ -153,12 +153,10 @@ void filter_done(struct filter_run *run)
 
 /* ---- the owner's calls ---- */
 
-static void run_start(struct chain *chain, struct filter_run *run)
+static void run_start(struct filter_run *run)
 {
-    memset(run->memory, 0, run->filter->size);
     run_enter(run, RUN_RUNNING);
     run->filter->start(run);
-    (void)chain;
 }
 
 void chain_reach(struct chain *chain, enum filter_phase phase, int64_t deadline_ms)
@@ -174,7 +172,7 @@ void chain_reach(struct chain *chain, enum filter_phase phase, int64_t deadline_
                 chain->is_timed = true;
                 loop_timer_set(chain->loop, &chain->timer, deadline_ms, on_deadline);
             }
-            run_start(chain, run);
+            run_start(run);
         }
         if (phase == PHASE_EOM && run->state == RUN_RUNNING && run->filter->end != NULL) {
             run->filter->end(run);

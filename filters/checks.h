@@ -6,11 +6,12 @@
 
 #include "filters/chain.h"
 #include "filters/dnsbl.h"
+#include "filters/spf.h"
 
 /* In the order of the record and of Authentication-Results; among equals the first one decides. */
 #define CHECK_ROWS                                                                                 \
     {                                                                                              \
-        {&filter_dnsbl, SCOPE_SESSION},                                                            \
+        {&filter_dnsbl, SCOPE_SESSION}, {&filter_spf, SCOPE_TRANSACTION},                          \
     }
 
 #endif

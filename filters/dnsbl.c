@@ -168,7 +168,7 @@ static enum filter_action dnsbl_action(const struct facts *facts)
 static void dnsbl_start(struct filter_run *run)
 {
     struct dnsbl *check = run->memory;
-    check->run = run;
+    *check = (struct dnsbl){.run = run};
     found_of(check)->is_present = true;
     if (!address_is_private(run->facts->client)) {
         (void)address_reverse(run->facts->client, check->reversed);

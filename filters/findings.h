@@ -19,6 +19,7 @@ enum {
     FOUND_ZONES_MAX = 32,
     FOUND_CODES_MAX = 4, /* addresses that one zone answered; more are left out */
     FOUND_SIGNATURES_MAX = 32,
+    FOUND_EXPLANATION_MAX = 256,
     FOUND_TEXT_MAX = 128, /* a zone's own explanation, cleaned and cut */
 };
 
@@ -44,7 +45,8 @@ struct found_spf {
     bool is_helo; /* the identity checked was HELO: the reverse-path is empty */
     enum check_result result;
     char domain[FOUND_DOMAIN_MAX];
-    const char *reason; /* static; NULL: none */
+    const char *reason;                      /* static; NULL: none */
+    char explanation[FOUND_EXPLANATION_MAX]; /* of a fail, in the owner's words; visible ASCII */
 };
 
 struct found_signature {

@@ -12,7 +12,7 @@ declare -A packages=(
     [build]="gcc libc6-dev make pkg-config liburing-dev libwolfssl-dev libinih-dev"
     [run]=""
     [deps]="dpkg-dev debian-archive-keyring"
-    [test]="libcmocka-dev python3 python3-pytest python3-pytest-timeout python3-aiosmtpd postfix swaks
+    [test]="libcmocka-dev python3 python3-pytest python3-pytest-timeout python3-yaml python3-aiosmtpd postfix swaks
             haproxy openssl procps util-linux git"
     [fuzz]="clang-14 libclang-rt-14-dev llvm-14"
     [lint]="clang-format-14 clang-tidy-14 python3"
