@@ -5,6 +5,7 @@
 #define FILTERS_CHECKS_H
 
 #include "filters/chain.h"
+#include "filters/dkim.h"
 #include "filters/dnsbl.h"
 #include "filters/spf.h"
 
@@ -12,6 +13,7 @@
 #define CHECK_ROWS                                                                                 \
     {                                                                                              \
         {&filter_dnsbl, SCOPE_SESSION}, {&filter_spf, SCOPE_TRANSACTION},                          \
+            {&filter_dkim, SCOPE_TRANSACTION},                                                     \
     }
 
 #endif

@@ -6,12 +6,17 @@
  */
 #include <wolfssl/options.h>
 
+#include <wolfssl/wolfcrypt/asn.h>
+#include <wolfssl/wolfcrypt/asn_public.h>
+#include <wolfssl/wolfcrypt/ed25519.h>
+#include <wolfssl/wolfcrypt/rsa.h>
 #include <wolfssl/wolfcrypt/sha256.h>
 
 #include "filters/digest.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 
 enum {
@@ -75,4 +80,86 @@ void digest_hex(const uint8_t sum[DIGEST_SIZE], char ret_hex[DIGEST_HEX_SIZE])
         ret_hex[2 * i + 1] = digits[sum[i] & 15];
     }
     ret_hex[DIGEST_HEX_SIZE - 1] = '\0';
+}
+
+/* ---- signatures ---- */
+
+/* The DigestInfo that a PKCS #1 v1.5 signature over a SHA-256 sum holds (RFC 8017, 9.2). */
+static const uint8_t DIGEST_INFO[] = {0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01,
+                                      0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04, 0x20};
+
+/* The modulus' bits, from the DER: a size that is not accepted must cost no arithmetic. */
+static uint32_t rsa_bits(RsaKey *key)
+{
+    return (uint32_t)mp_count_bits(&key->n);
+}
+
+static int rsa_open(RsaKey *key, const uint8_t *signature, uint32_t signature_len,
+                    const uint8_t sum[DIGEST_SIZE])
+{
+    uint8_t copy[SIGNATURE_MAX];
+    uint8_t *info = NULL;
+    uint32_t bits = rsa_bits(key);
+    if (bits < SIGNATURE_RSA_BITS_MIN || bits > SIGNATURE_RSA_BITS_MAX) {
+        return -ERANGE;
+    }
+    if (signature_len != (bits + 7) / 8) {
+        return -EBADMSG;
+    }
+    memcpy(copy, signature, signature_len);
+    int len = wc_RsaSSL_VerifyInline(copy, signature_len, &info, key);
+    bool is_good = len == (int)(sizeof(DIGEST_INFO) + DIGEST_SIZE) &&
+                   memcmp(info, DIGEST_INFO, sizeof(DIGEST_INFO)) == 0 &&
+                   memcmp(info + sizeof(DIGEST_INFO), sum, DIGEST_SIZE) == 0;
+    return is_good ? 0 : -EBADMSG;
+}
+
+static int rsa_verify(const uint8_t *der, uint32_t der_len, const uint8_t *signature,
+                      uint32_t signature_len, const uint8_t sum[DIGEST_SIZE])
+{
+    RsaKey key;
+    word32 at = 0;
+    if (wc_InitRsaKey(&key, NULL) != 0) {
+        return -ENOMEM;
+    }
+    int decoded = wc_RsaPublicKeyDecode(der, &at, &key, der_len);
+    int result =
+        decoded == 0 && at == der_len ? rsa_open(&key, signature, signature_len, sum) : -EINVAL;
+    wc_FreeRsaKey(&key);
+    return result;
+}
+
+static int ed25519_verify(const uint8_t *octets, uint32_t len, const uint8_t *signature,
+                          uint32_t signature_len, const uint8_t sum[DIGEST_SIZE])
+{
+    ed25519_key key;
+    int is_good = 0;
+    if (len != ED25519_PUB_KEY_SIZE) {
+        return -EINVAL;
+    }
+    if (signature_len != ED25519_SIG_SIZE) {
+        return -EBADMSG;
+    }
+    if (wc_ed25519_init(&key) != 0) {
+        return -ENOMEM;
+    }
+    int result = wc_ed25519_import_public(octets, len, &key) == 0 ? 0 : -EINVAL;
+    if (result == 0) {
+        int verified =
+            wc_ed25519_verify_msg(signature, signature_len, sum, DIGEST_SIZE, &is_good, &key);
+        result = verified == 0 && is_good == 1 ? 0 : -EBADMSG;
+    }
+    wc_ed25519_free(&key);
+    return result;
+}
+
+int signature_verify(enum signature_key kind, const uint8_t *key, uint32_t key_len,
+                     const uint8_t *signature, uint32_t signature_len,
+                     const uint8_t sum[DIGEST_SIZE])
+{
+    if (signature_len > SIGNATURE_MAX || key_len > SIGNATURE_KEY_MAX || key_len == 0) {
+        return signature_len > SIGNATURE_MAX ? -EBADMSG : -EINVAL;
+    }
+    return kind == SIGNATURE_RSA ? rsa_verify(key, key_len, signature, signature_len, sum)
+                                 : ed25519_verify(key, key_len, signature, signature_len, sum);
 }

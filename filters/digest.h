@@ -1,5 +1,5 @@
 /*
- * digest - SHA-256 of bytes that come in pieces.
+ * digest - SHA-256 of bytes that come in pieces, and public-key signatures over such a sum.
  *
  * The one file of filters/ that names wolfSSL is digest.c; its state is embedded here as plain
  * memory, so that owners need neither the library's headers nor an allocation. Pure computation:
@@ -33,6 +33,24 @@ void digest_final(struct digest *digest, uint8_t ret_sum[DIGEST_SIZE]);
 
 /* Ends without a sum. Harmless on a digest that has ended or that is all zero. */
 void digest_drop(struct digest *digest);
+
+enum signature_key { SIGNATURE_RSA, SIGNATURE_ED25519 };
+
+enum {
+    SIGNATURE_KEY_MAX = 2048,      /* octets of a public key that is looked at */
+    SIGNATURE_MAX = 1024,          /* octets of a signature: RSA with 8192 bits */
+    SIGNATURE_RSA_BITS_MIN = 1024, /* RFC 8301, 3.2 */
+    SIGNATURE_RSA_BITS_MAX = 8192,
+};
+
+/*
+ * Verifies a signature over a SHA-256 sum: RSASSA-PKCS1-v1_5 (`key` is a SubjectPublicKeyInfo or a bare
+ * RSAPublicKey, DER) or Ed25519 of the sum's octets (`key` is 32 octets). 0: it is good; -EBADMSG: it
+ * is not; -EINVAL: no usable key; -ERANGE: an RSA key of a size that is not accepted; -ENOMEM.
+ */
+int signature_verify(enum signature_key kind, const uint8_t *key, uint32_t key_len,
+                     const uint8_t *signature, uint32_t signature_len,
+                     const uint8_t sum[DIGEST_SIZE]) __attribute__((warn_unused_result));
 
 void digest_hex(const uint8_t sum[DIGEST_SIZE], char ret_hex[DIGEST_HEX_SIZE]);
 

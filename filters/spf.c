@@ -39,8 +39,8 @@ struct frame {
     uint32_t text_len;
     uint32_t at;          /* how far it has been read */
     struct spf_term term; /* the one in work */
-    struct spf_span redirect;
-    struct spf_span exp;
+    struct span redirect;
+    struct span exp;
 };
 
 struct spf {
@@ -452,7 +452,7 @@ static void look_for_name(struct spf *check, void (*with_name)(struct spf *check
 
 /* ---- terms ---- */
 
-static void expand_target(struct spf *check, struct spf_span spec)
+static void expand_target(struct spf *check, struct span spec)
 {
     struct spf_names names = names_of(check, top(check));
     int len = spf_spec_expand(spec.at, spec.len, &names, check->target);

@@ -43,7 +43,7 @@ static bool parse_bits(const char *text, uint32_t len, uint32_t max, uint8_t *re
 }
 
 /* Takes "/" or "//" and digits off the end. False: there they are, and too much. */
-static bool take_prefix(struct spf_span *rest, const char *slashes, uint32_t max, uint8_t *bits)
+static bool take_prefix(struct span *rest, const char *slashes, uint32_t max, uint8_t *bits)
 {
     uint32_t count = (uint32_t)strlen(slashes);
     uint32_t begin = rest->len;
@@ -62,12 +62,12 @@ static bool take_prefix(struct spf_span *rest, const char *slashes, uint32_t max
 }
 
 /* "/24", "//64" or both, behind a or mx. Other slashes belong to the name. */
-static bool take_cidr(struct spf_span *rest, struct spf_term *term)
+static bool take_cidr(struct span *rest, struct spf_term *term)
 {
     return take_prefix(rest, "//", 128, &term->bits6) && take_prefix(rest, "/", 32, &term->bits4);
 }
 
-static bool parse_network(struct spf_span text, struct spf_term *term)
+static bool parse_network(struct span text, struct spf_term *term)
 {
     char address[INET6_ADDRSTRLEN];
     bool is_v4 = term->kind == SPF_IP4;
@@ -98,7 +98,7 @@ static const struct mechanism_row {
     {"ip6", SPF_IP6, true, true, false},   {"exists", SPF_EXISTS, true, true, false},
 };
 
-static const struct mechanism_row *find_mechanism(struct spf_span name)
+static const struct mechanism_row *find_mechanism(struct span name)
 {
     for (size_t i = 0; i < sizeof(mechanism_rows) / sizeof(mechanism_rows[0]); i++) {
         const struct mechanism_row *row = &mechanism_rows[i];
@@ -109,17 +109,17 @@ static const struct mechanism_row *find_mechanism(struct spf_span name)
     return NULL;
 }
 
-static bool parse_mechanism(struct spf_span text, struct spf_term *term)
+static bool parse_mechanism(struct span text, struct spf_term *term)
 {
     uint32_t name_len = 0;
     while (name_len < text.len && text.at[name_len] != ':' && text.at[name_len] != '/') {
         name_len++;
     }
-    const struct mechanism_row *row = find_mechanism((struct spf_span){text.at, name_len});
+    const struct mechanism_row *row = find_mechanism((struct span){text.at, name_len});
     if (row == NULL) {
         return false;
     }
-    struct spf_span rest = {text.at + name_len, text.len - name_len};
+    struct span rest = {text.at + name_len, text.len - name_len};
     term->kind = row->kind;
     term->bits4 = 32;
     term->bits6 = 128;
@@ -143,7 +143,7 @@ static bool parse_mechanism(struct spf_span text, struct spf_term *term)
 }
 
 /* ALPHA *( ALPHA / DIGIT / "-" / "_" / "." ) "=". 0 when it is no modifier. */
-static uint32_t modifier_len(struct spf_span text)
+static uint32_t modifier_len(struct span text)
 {
     uint32_t at = 0;
     if (text.len == 0 || !is_alpha(text.at[0])) {
@@ -156,9 +156,9 @@ static uint32_t modifier_len(struct spf_span text)
     return at < text.len && text.at[at] == '=' ? at : 0;
 }
 
-static bool parse_modifier(struct spf_span text, uint32_t name_len, struct spf_term *term)
+static bool parse_modifier(struct span text, uint32_t name_len, struct spf_term *term)
 {
-    struct spf_span value = {text.at + name_len + 1, text.len - name_len - 1};
+    struct span value = {text.at + name_len + 1, text.len - name_len - 1};
     term->spec = value;
     term->kind = SPF_UNKNOWN;
     if (name_len == 8 && strncasecmp(text.at, "redirect", 8) == 0) {
@@ -172,7 +172,7 @@ static bool parse_modifier(struct spf_span text, uint32_t name_len, struct spf_t
     return value.len > 0 && spf_spec_is_valid(value.at, value.len);
 }
 
-static bool parse_term(struct spf_span text, struct spf_term *term)
+static bool parse_term(struct span text, struct spf_term *term)
 {
     uint32_t name_len = modifier_len(text);
     *term = (struct spf_term){.result = CHECK_PASS};
@@ -207,23 +207,23 @@ int spf_next_term(const char *text, uint32_t len, uint32_t *at, struct spf_term 
         return 0;
     }
     const char *end = memchr(text + *at, ' ', len - *at);
-    struct spf_span term = {text + *at, end == NULL ? len - *at : (uint32_t)(end - text) - *at};
+    struct span term = {text + *at, end == NULL ? len - *at : (uint32_t)(end - text) - *at};
     *at += term.len;
     return parse_term(term, ret_term) ? 1 : -EINVAL;
 }
 
-int spf_check_record(const char *text, uint32_t len, struct spf_span *ret_redirect,
-                     struct spf_span *ret_exp)
+int spf_check_record(const char *text, uint32_t len, struct span *ret_redirect,
+                     struct span *ret_exp)
 {
     struct spf_term term;
     uint32_t at = 0;
     int result;
-    *ret_redirect = (struct spf_span){NULL, 0};
-    *ret_exp = (struct spf_span){NULL, 0};
+    *ret_redirect = (struct span){NULL, 0};
+    *ret_exp = (struct span){NULL, 0};
     while ((result = spf_next_term(text, len, &at, &term)) > 0) {
-        struct spf_span *once = term.kind == SPF_REDIRECT ? ret_redirect
-                                : term.kind == SPF_EXP    ? ret_exp
-                                                          : NULL;
+        struct span *once = term.kind == SPF_REDIRECT ? ret_redirect
+                            : term.kind == SPF_EXP    ? ret_exp
+                                                      : NULL;
         if (once != NULL && once->len > 0) {
             return -EINVAL;
         }

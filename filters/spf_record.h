@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "filters/result.h"
+#include "filters/span.h"
 
 enum spf_kind {
     SPF_ALL,
@@ -23,15 +24,10 @@ enum spf_kind {
     SPF_UNKNOWN,
 };
 
-struct spf_span {
-    const char *at;
-    uint32_t len; /* 0: none */
-};
-
 struct spf_term {
     enum spf_kind kind;
     enum check_result result; /* of a mechanism that matches: its qualifier */
-    struct spf_span spec;     /* domain-spec, macros unexpanded */
+    struct span spec;         /* domain-spec, macros unexpanded */
     uint8_t bits4;            /* prefix lengths */
     uint8_t bits6;
     uint8_t address[16]; /* of ip4 and ip6 */
@@ -44,7 +40,7 @@ bool spf_is_record(const char *text, uint32_t len);
 int spf_next_term(const char *text, uint32_t len, uint32_t *at, struct spf_term *ret_term);
 
 /* The whole record: 0, or -EINVAL for any syntax error, or redirect or exp given twice. */
-int spf_check_record(const char *text, uint32_t len, struct spf_span *ret_redirect,
-                     struct spf_span *ret_exp);
+int spf_check_record(const char *text, uint32_t len, struct span *ret_redirect,
+                     struct span *ret_exp);
 
 #endif

@@ -81,7 +81,7 @@ def zone_lines(zone):
 
 
 def run(lines):
-    done = subprocess.run([os.path.join(BUILD, "test", "probe", "spf_probe")], check=True,
+    done = subprocess.run([os.path.join(BUILD, "test", "probe", "verify_probe")], check=True,
                           input="".join(line + "\n" for line in lines).encode(),
                           stdout=subprocess.PIPE, timeout=60)
     return [line.split(" ") for line in done.stdout.decode().splitlines()]

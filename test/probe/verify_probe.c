@@ -1,10 +1,12 @@
 /*
- * spf_probe - runs the SPF check for a test that holds the tables: commands on standard input, one
- * result line for each "ask" on standard output.
+ * verify_probe - runs the checks for a test that holds the tables: commands on standard input, result
+ * lines for each "ask" and "verify" on standard output.
  *
  *    add NAME TYPE RDATA     a record; all three in hexadecimal ("-" for empty)
  *    fail NAME TYPE          no answer to this question (type 0: to any)
  *    ask CLIENT HELO FROM    "RESULT EXPLANATION"; HELO, FROM and the explanation in hexadecimal
+ *    verify FILE NOW CUT     the DKIM check on a message with CRLF line ends, fed in pieces of CUT
+ *                            octets: "COUNT", then a line "RESULT DOMAIN SELECTOR REASON" for each
  *    reset                   forget all records
  */
 #include <arpa/inet.h>
@@ -13,12 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "filters/spf.h"
+#include "filters/checks.h"
 #include "filters/verify_conf.h"
-#include "test/fake_dns.h"
-
-#include "filters/chain.h"
 #include "net/loop_backend.h"
+#include "test/fake_dns.h"
 
 enum { LINE_MAX_ = 400000, WORDS_MAX = 4 };
 
@@ -71,6 +71,7 @@ static void ask(const char *client_text, const char *helo_hex, const char *from_
     set_client(client_text, &client);
     (void)unhex(helo_hex, helo);
     conf.spf.action = ACTION_TAG;
+    conf.dkim.action = ACTION_OFF;
     struct facts facts = {
         .conf = &conf,
         .dns = &fake.dns,
@@ -98,6 +99,100 @@ static void ask(const char *client_text, const char *helo_hex, const char *from_
     free(chain);
 }
 
+static char *read_file(const char *path, uint32_t *ret_len)
+{
+    FILE *file = fopen(path, "rb");
+    assert(file != NULL);
+    (void)fseek(file, 0, SEEK_END);
+    long len = ftell(file);
+    rewind(file);
+    char *bytes = malloc((size_t)len + 1);
+    assert(bytes != NULL);
+    size_t got = fread(bytes, 1, (size_t)len, file);
+    assert(got == (size_t)len);
+    (void)fclose(file);
+    *ret_len = (uint32_t)len;
+    return bytes;
+}
+
+static void print_signatures(const struct found_dkim *found)
+{
+    printf("%u\n", found->count);
+    for (uint32_t i = 0; i < found->count; i++) {
+        const struct found_signature *signature = &found->signatures[i];
+        printf("%s %s %s %s\n", check_result_name(signature->result),
+               signature->domain[0] != '\0' ? signature->domain : "-",
+               signature->selector[0] != '\0' ? signature->selector : "-",
+               signature->reason != NULL ? signature->reason : "-");
+    }
+    fflush(stdout);
+}
+
+/* Answers come while the body does, where there is a body. */
+static void feed(struct chain *chain, struct header *header, const char *bytes, uint32_t len,
+                 uint32_t cut)
+{
+    int64_t deadline_ms = loop_now_ms(loop) + 20000;
+    uint32_t at = 0;
+    while (at < len) {
+        uint32_t piece = len - at < cut ? len - at : cut;
+        uint32_t taken = 0;
+        if (!header->is_complete) {
+            taken = header_feed(header, bytes + at, piece);
+            if (header->is_complete) {
+                chain_reach(chain, PHASE_HEADER, deadline_ms);
+            }
+        } else {
+            chain_feed(chain, bytes + at, piece);
+            taken = piece;
+            (void)fake_dns_run(&fake);
+        }
+        at += taken;
+    }
+    if (!header->is_complete) {
+        header_end(header);
+        chain_reach(chain, PHASE_HEADER, deadline_ms);
+    }
+    chain_reach(chain, PHASE_EOM, deadline_ms);
+    (void)fake_dns_run(&fake);
+}
+
+static void verify(const char *path, int64_t now_s, uint32_t cut)
+{
+    static struct verify_conf conf;
+    static struct findings findings;
+    static struct header header;
+    struct sockaddr_in client = {.sin_family = AF_INET};
+    uint32_t len = 0;
+    char *bytes = read_file(path, &len);
+    memset(&findings, 0, sizeof(findings));
+    header_init(&header);
+    conf.spf.action = ACTION_OFF;
+    conf.dkim.action = ACTION_TAG;
+    conf.dkim.signatures_max = 8;
+    struct facts facts = {
+        .conf = &conf,
+        .dns = &fake.dns,
+        .client = (const struct sockaddr *)&client,
+        .hostname = "receiver.example.net",
+        .helo = "",
+        .from = "",
+        .header = &header,
+        .now_s = now_s,
+        .findings = &findings,
+    };
+    struct chain *chain = malloc(chain_size(SCOPE_TRANSACTION));
+    assert(chain != NULL);
+    chain_init(chain, SCOPE_TRANSACTION, loop, &facts, on_done, NULL);
+    feed(chain, &header, bytes, len, cut);
+    bool is_done = chain_await(chain, PHASE_EOM);
+    assert(is_done);
+    print_signatures(&findings.dkim);
+    chain_cancel(chain);
+    free(chain);
+    free(bytes);
+}
+
 static void run(char *line)
 {
     static char name[LINE_MAX_];
@@ -116,6 +211,8 @@ static void run(char *line)
         fake_dns_add_failure(&fake, name, (enum dns_type)strtol(words[2], NULL, 10));
     } else if (count >= 4 && strcmp(words[0], "ask") == 0) {
         ask(words[1], words[2], words[3]);
+    } else if (count >= 4 && strcmp(words[0], "verify") == 0) {
+        verify(words[1], strtoll(words[2], NULL, 10), (uint32_t)strtoul(words[3], NULL, 10));
     } else if (strcmp(words[0], "reset") == 0) {
         fake_dns_fini(&fake);
         fake_dns_init(&fake);

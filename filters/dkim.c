@@ -1,0 +1,474 @@
+/*
+ * dkim - see filters/dkim.h.
+ *
+ *   header complete:  choose -> parse -> hash the fields that h= names -> ask for the key
+ *   body:             one hash for each canonical form and limit that is wanted
+ *   the end, and the key, in either order:  body hash, then signature -> a word for it
+ */
+#include "filters/dkim.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <strings.h>
+
+#include "filters/dkim_canon.h"
+#include "filters/dkim_signature.h"
+#include "filters/from.h"
+#include "filters/header_index.h"
+#include "filters/verify_conf.h"
+
+enum {
+    FIELD_MAX = 16 * 1024, /* of a DKIM-Signature field */
+    CANDIDATES_MAX = 256,  /* signatures among which those to look at are chosen */
+};
+
+struct dkim;
+
+struct work {
+    struct dkim *check;
+    struct found_signature *found;
+    bool is_settled;
+    bool has_key;
+    uint32_t body; /* of check->bodies */
+    struct dkim_signature signature;
+    uint8_t header_sum[DIGEST_SIZE];
+    struct dns_query query;
+    struct dkim_key key;
+};
+
+struct dkim {
+    struct filter_run *run;
+    bool is_ended;  /* the message is complete */
+    uint32_t count; /* signatures that are looked at */
+    uint32_t open;  /* of these, not settled */
+    uint32_t body_count;
+    uint8_t body_sums[FOUND_SIGNATURES_MAX][DIGEST_SIZE];
+    struct dkim_body bodies[FOUND_SIGNATURES_MAX];
+    struct header_index index;
+    struct header_cursor cursor;
+    struct work works[FOUND_SIGNATURES_MAX];
+};
+
+/* ---- the end ---- */
+
+static void drop_bodies(struct dkim *check)
+{
+    for (uint32_t i = 0; i < check->body_count; i++) {
+        dkim_body_drop(&check->bodies[i]);
+    }
+}
+
+static void settle(struct work *work, enum check_result result, const char *reason)
+{
+    assert(!work->is_settled);
+    work->is_settled = true;
+    work->found->result = result;
+    work->found->reason = reason;
+    work->check->open--;
+}
+
+/* The last thing that anything here does: the owner may take all away. */
+static void conclude(struct dkim *check)
+{
+    if (check->open == 0) {
+        drop_bodies(check);
+        filter_done(check->run);
+    }
+}
+
+static void settle_verified(struct work *work, int result)
+{
+    const struct dkim_signature *signature = &work->signature;
+    const struct dkim_body *body = &work->check->bodies[work->body];
+    switch (result) {
+    case 0:
+        if (signature->has_limit && body->size > signature->limit) {
+            settle(work, CHECK_POLICY, "a part of the body is not signed");
+        } else {
+            settle(work, CHECK_PASS, NULL);
+        }
+        return;
+    case -EBADMSG:
+        settle(work, CHECK_FAIL, "the signature does not match");
+        return;
+    case -ERANGE:
+        settle(work, CHECK_PERMERROR, "the key is too short or too long");
+        return;
+    case -ENOMEM:
+        settle(work, CHECK_TEMPERROR, "out of memory");
+        return;
+    default:
+        settle(work, CHECK_PERMERROR, "the key cannot be read");
+        return;
+    }
+}
+
+/* Key and body are there. What costs least comes first. */
+static void verify(struct work *work)
+{
+    uint8_t octets[SIGNATURE_MAX];
+    uint8_t sum[DIGEST_SIZE];
+    const struct dkim_signature *signature = &work->signature;
+    const struct dkim_body *body = &work->check->bodies[work->body];
+    int sum_len = dkim_base64_decode(signature->sum, sum, sizeof(sum));
+    int len = dkim_base64_decode(signature->signature, octets, sizeof(octets));
+    assert(sum_len == DIGEST_SIZE && len > 0); /* dkim_signature_parse() has seen to it */
+    if (signature->has_limit && signature->limit > body->size) {
+        settle(work, CHECK_FAIL, "l= is more than the body");
+    } else if (memcmp(sum, work->check->body_sums[work->body], DIGEST_SIZE) != 0) {
+        settle(work, CHECK_FAIL, "the body has been changed");
+    } else {
+        settle_verified(work, signature_verify(work->key.algorithm, work->key.octets, work->key.len,
+                                               octets, (uint32_t)len, work->header_sum));
+    }
+}
+
+/* ---- keys ---- */
+
+/* The first record that is a key for this signature; else why the last one is none. */
+static const char *take_key(struct work *work, const struct dns_answer *answer)
+{
+    char text[DNS_ANSWER_MAX];
+    const char *fault = "no key record";
+    for (uint32_t i = 0; i < answer->count; i++) {
+        int len = dns_txt_join(&answer->records[i], text, sizeof(text));
+        if (len < 0) {
+            fault = "the key record is malformed";
+            continue;
+        }
+        fault = dkim_key_parse((struct span){text, (uint32_t)len}, &work->key);
+        if (fault == NULL && work->key.algorithm != work->signature.algorithm) {
+            fault = "the key is for another algorithm";
+        }
+        if (fault == NULL) {
+            return NULL;
+        }
+    }
+    return fault;
+}
+
+static bool is_identity_allowed(const struct work *work)
+{
+    return !work->key.is_strict ||
+           work->signature.identity_domain.len == work->signature.domain.len;
+}
+
+static void on_key(struct dns_query *query, const struct dns_answer *answer)
+{
+    struct work *work = list_entry(query, struct work, query);
+    struct dkim *check = work->check;
+    const char *fault = NULL;
+    if (answer->status == DNS_FAILED) {
+        settle(work, CHECK_TEMPERROR, "the key could not be fetched");
+    } else if ((fault = take_key(work, answer)) != NULL) {
+        settle(work, CHECK_PERMERROR, fault);
+    } else if (!is_identity_allowed(work)) {
+        settle(work, CHECK_PERMERROR, "the key does not allow i= below d=");
+    } else {
+        work->found->is_testing = work->key.is_testing;
+        work->has_key = true;
+        if (check->is_ended) {
+            verify(work);
+        }
+    }
+    conclude(check);
+}
+
+static void ask_key(struct work *work)
+{
+    static const char middle[] = "._domainkey.";
+    const struct dkim_signature *signature = &work->signature;
+    char name[2 * FOUND_DOMAIN_MAX + sizeof(middle)];
+    int len =
+        snprintf(name, sizeof(name), "%.*s%s%.*s", (int)signature->selector.len,
+                 signature->selector.at, middle, (int)signature->domain.len, signature->domain.at);
+    if (dns_ask(work->check->run->facts->dns, &work->query, name, (uint32_t)len, DNS_TXT, on_key) <
+        0) {
+        settle(work, CHECK_PERMERROR, "the name of the key is too long");
+    }
+}
+
+/* ---- the header ---- */
+
+static void hash_field(const struct header *header, const struct header_field *field,
+                       bool is_relaxed, struct digest *digest)
+{
+    struct span name = {header->text + field->at, field->name_len};
+    struct span value = {header->text + field->value_at,
+                         field->len - (field->value_at - field->at)};
+    struct span whole = {header->text + field->at, field->len};
+    dkim_header_feed(digest, is_relaxed, name, value, whole, false);
+}
+
+/* The signature's own field comes last, with an empty b= and without its line end (3.7). */
+static void hash_own_field(const struct work *work, const struct header *header,
+                           const struct header_field *field, struct digest *digest)
+{
+    char copy[FIELD_MAX];
+    struct span gap = work->signature.signature_whole;
+    const char *begin = header->text + field->at;
+    uint32_t before = (uint32_t)(gap.at - begin);
+    uint32_t len = field->len - gap.len;
+    uint32_t value_at = field->value_at - field->at;
+    memcpy(copy, begin, before);
+    memcpy(copy + before, gap.at + gap.len, len - before);
+    struct span name = {copy, field->name_len};
+    struct span value = {copy + value_at, len - value_at};
+    dkim_header_feed(digest, work->signature.header_relaxed, name, value, (struct span){copy, len},
+                     true);
+}
+
+static bool hash_header(struct work *work, const struct header_field *field)
+{
+    struct dkim *check = work->check;
+    const struct header *header = check->run->facts->header;
+    struct digest digest = {0};
+    struct span name;
+    if (digest_init(&digest) < 0) {
+        return false;
+    }
+    header_cursor_init(&check->cursor, &check->index);
+    for (uint32_t at = 0; dkim_list_next(work->signature.names, ':', &at, &name);) {
+        const struct header_field *taken = header_cursor_take(&check->cursor, name);
+        if (taken != NULL) {
+            hash_field(header, taken, work->signature.header_relaxed, &digest);
+        }
+    }
+    hash_own_field(work, header, field, &digest);
+    digest_final(&digest, work->header_sum);
+    return true;
+}
+
+/* The body in the form that this signature wants, shared with others that want the same. */
+static bool choose_body(struct work *work)
+{
+    struct dkim *check = work->check;
+    bool is_relaxed = work->signature.body_relaxed;
+    uint64_t limit = work->signature.has_limit ? work->signature.limit : UINT64_MAX;
+    for (work->body = 0; work->body < check->body_count; work->body++) {
+        const struct dkim_body *body = &check->bodies[work->body];
+        if (body->is_relaxed == is_relaxed && body->limit == limit) {
+            return true;
+        }
+    }
+    if (dkim_body_init(&check->bodies[work->body], is_relaxed, limit) < 0) {
+        return false;
+    }
+    check->body_count++;
+    return true;
+}
+
+static void copy_name(struct span name, char *out, uint32_t size)
+{
+    (void)snprintf(out, size, "%.*s", (int)(name.len < size ? name.len : size - 1),
+                   name.len > 0 ? name.at : "");
+}
+
+static void describe(struct work *work)
+{
+    struct found_signature *found = work->found;
+    const struct dkim_signature *signature = &work->signature;
+    uint32_t len = 0;
+    copy_name(signature->domain, found->domain, sizeof(found->domain));
+    copy_name(signature->selector, found->selector, sizeof(found->selector));
+    found->algorithm = signature->algorithm == SIGNATURE_RSA ? "rsa-sha256" : "ed25519-sha256";
+    for (uint32_t i = 0; i < signature->signature.len && len < 8; i++) {
+        char c = signature->signature.at[i];
+        if (c > ' ' && c <= '~') {
+            found->b8[len++] = c;
+        }
+    }
+}
+
+/* What is wrong with the whole message, for each of its signatures. */
+static const char *message_fault(const struct header *header)
+{
+    const struct header_field *from;
+    if (header->is_too_large) {
+        return "the header is too large";
+    }
+    if (header->is_malformed) {
+        return "the header is malformed";
+    }
+    return header_count(header, "From", &from) == 1 ? NULL : "there is not one From field";
+}
+
+static void begin_work(struct work *work, const struct header_field *field)
+{
+    const struct facts *facts = work->check->run->facts;
+    struct span value = {facts->header->text + field->value_at,
+                         field->len - (field->value_at - field->at) - 2};
+    const char *fault = field->len > FIELD_MAX ? "the signature field is too long" : NULL;
+    if (fault == NULL) {
+        fault = dkim_signature_parse(value, &work->signature);
+    }
+    describe(work);
+    if (fault == NULL) {
+        fault = message_fault(facts->header);
+    }
+    if (fault != NULL) {
+        settle(work, CHECK_PERMERROR, fault);
+    } else if (work->signature.has_expiry && (int64_t)work->signature.expiry_s < facts->now_s) {
+        settle(work, CHECK_POLICY, "the signature has expired");
+    } else if (!hash_header(work, field) || !choose_body(work)) {
+        settle(work, CHECK_TEMPERROR, "out of memory");
+    } else {
+        ask_key(work);
+    }
+}
+
+/* ---- which signatures ---- */
+
+/* A signature for the From field's domain, or one above it. */
+static bool is_aligned(const struct header *header, const struct header_field *field,
+                       struct span from_domain)
+{
+    struct dkim_tags tags;
+    struct span value = {header->text + field->value_at,
+                         field->len - (field->value_at - field->at) - 2};
+    if (field->len > FIELD_MAX || dkim_tags_parse(value, &tags) < 0) {
+        return false;
+    }
+    struct span domain = dkim_tag_value(&tags, "d");
+    return domain.len > 0 && from_domain.len > 0 && dkim_is_at_or_below(from_domain, domain);
+}
+
+static void take(struct dkim *check, const struct header_field *field)
+{
+    struct found_dkim *found = &check->run->facts->findings->dkim;
+    struct work *work = &check->works[check->count];
+    memset(work, 0, offsetof(struct work, key));
+    work->check = check;
+    work->found = &found->signatures[check->count];
+    *work->found = (struct found_signature){0};
+    check->count++;
+    check->open++;
+    begin_work(work, field);
+}
+
+static void choose(struct dkim *check)
+{
+    const struct facts *facts = check->run->facts;
+    const struct header *header = facts->header;
+    const struct header_field *fields[CANDIDATES_MAX];
+    bool is_first[CANDIDATES_MAX];
+    uint32_t count = 0;
+    char domain[FOUND_DOMAIN_MAX];
+    struct span from = {domain, from_domain(header, domain)};
+    for (uint32_t i = 0; i < header->count && count < CANDIDATES_MAX; i++) {
+        if (header_is(header, &header->fields[i], "DKIM-Signature")) {
+            fields[count] = &header->fields[i];
+            is_first[count++] = is_aligned(header, &header->fields[i], from);
+        }
+    }
+    for (int aligned = 1; aligned >= 0; aligned--) {
+        for (uint32_t i = 0; i < count && check->count < facts->conf->dkim.signatures_max; i++) {
+            if (is_first[i] == (aligned == 1)) {
+                take(check, fields[i]);
+            }
+        }
+    }
+    facts->findings->dkim.count = check->count;
+}
+
+/* ---- as a check ---- */
+
+static enum filter_action dkim_action(const struct facts *facts)
+{
+    return facts->conf->dkim.action;
+}
+
+static void dkim_start(struct filter_run *run)
+{
+    struct dkim *check = run->memory;
+    check->run = run;
+    check->is_ended = false;
+    check->count = 0;
+    check->open = 0;
+    check->body_count = 0;
+    run->facts->findings->dkim.is_present = true;
+    header_index_init(&check->index, run->facts->header);
+    choose(check);
+    conclude(check);
+}
+
+static void dkim_feed(struct filter_run *run, const char *bytes, uint32_t len)
+{
+    struct dkim *check = run->memory;
+    for (uint32_t i = 0; i < check->body_count; i++) {
+        dkim_body_feed(&check->bodies[i], bytes, len);
+    }
+}
+
+static void dkim_end(struct filter_run *run)
+{
+    struct dkim *check = run->memory;
+    check->is_ended = true;
+    for (uint32_t i = 0; i < check->body_count; i++) {
+        dkim_body_final(&check->bodies[i], check->body_sums[i]);
+    }
+    for (uint32_t i = 0; i < check->count; i++) {
+        if (check->works[i].has_key && !check->works[i].is_settled) {
+            verify(&check->works[i]);
+        }
+    }
+    conclude(check);
+}
+
+static void dkim_cancel(struct filter_run *run)
+{
+    struct dkim *check = run->memory;
+    for (uint32_t i = 0; i < check->count; i++) {
+        dns_cancel(&check->works[i].query);
+    }
+    drop_bodies(check);
+}
+
+static void dkim_give_up(struct filter_run *run)
+{
+    struct dkim *check = run->memory;
+    for (uint32_t i = 0; i < check->count; i++) {
+        if (!check->works[i].is_settled) {
+            settle(&check->works[i], CHECK_TEMPERROR, "no key in time");
+        }
+    }
+}
+
+static void dkim_judge(const struct filter_run *run, struct verdict *ret_verdict)
+{
+    const struct found_dkim *found = &run->facts->findings->dkim;
+    enum filter_action action = run->facts->conf->dkim.action;
+    bool is_unknown = false;
+    for (uint32_t i = 0; i < found->count; i++) {
+        if (found->signatures[i].result == CHECK_PASS) {
+            return;
+        }
+        is_unknown = is_unknown || found->signatures[i].result == CHECK_TEMPERROR;
+    }
+    if (found->count == 0) {
+        return; /* an unsigned message is not a bad one */
+    }
+    if (is_unknown && action == ACTION_REJECT) {
+        action = ACTION_DEFER;
+    }
+    ret_verdict->action = action;
+    (void)snprintf(ret_verdict->reply, sizeof(ret_verdict->reply), "%s",
+                   is_unknown                ? "451 4.7.5 DKIM: a key could not be fetched"
+                   : action == ACTION_REJECT ? "550 5.7.20 DKIM: no signature is good"
+                                             : "450 4.7.20 DKIM: no signature is good");
+}
+
+const struct filter filter_dkim = {
+    .name = "dkim",
+    .begins = PHASE_HEADER,
+    .due = PHASE_EOM,
+    .size = sizeof(struct dkim),
+    .action = dkim_action,
+    .start = dkim_start,
+    .feed = dkim_feed,
+    .end = dkim_end,
+    .cancel = dkim_cancel,
+    .give_up = dkim_give_up,
+    .judge = dkim_judge,
+};
