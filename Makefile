@@ -13,11 +13,29 @@ SAN ?=
 OPT ?= -O2
 WERROR ?= -Werror
 PKGS := liburing
-# wolfSSL: the lean static build of `make deps` where it is there, else Debian's package; WOLFSSL=system
-# insists on the package. The two differ in the layout of structs, so a change of mind compiles anew.
+# wolfSSL: the lean static library that dist/deps-wolfssl.sh builds when a goal needs it, Debian's package
+# where that cannot be had; WOLFSSL=system insists on the package. The two differ in the layout of
+# structs, so a change of mind compiles anew.
 WOLFSSL ?= auto
 DEPS := build/deps
-LEAN := $(if $(filter auto,$(WOLFSSL)),$(wildcard $(DEPS)/lib/libwolfssl.a))
+ifneq ($(filter-out auto system,$(WOLFSSL)),)
+$(error WOLFSSL is auto or system, not "$(WOLFSSL)")
+endif
+# choice.mk sets LEAN; make writes it by the rule below and then begins anew. Not for goals that compile
+# nothing or call this file again, nor under make -n, -q and -t, which promise to change nothing.
+LEAN :=
+DRY := $(strip $(foreach flag,n q t,$(findstring $(flag),$(filter-out --%,$(firstword -$(MAKEFLAGS))))))
+LEAN_PART := $(if $(filter auto,$(WOLFSSL)),lean)
+COMPILES_NOT := deps run test check asan tsan fuzz lint format format-check build-deps uninstall clean help
+ifneq ($(filter-out $(COMPILES_NOT),$(or $(MAKECMDGOALS),all)),)
+ifeq ($(WOLFSSL),auto)
+ifeq ($(DRY),)
+-include $(DEPS)/choice.mk
+else
+-include $(wildcard $(DEPS)/choice.mk)
+endif
+endif
+endif
 INTERNAL_CFLAGS := -std=gnu17 $(OPT) -g -I. -D_GNU_SOURCE -pthread -fno-strict-aliasing -fPIE -fstack-protector-strong \
 	-Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual -Wwrite-strings \
 	-Wvla -Wformat=2 -Wimplicit-fallthrough -Wswitch-enum -Wundef $(WERROR) $(SAN) \
@@ -26,7 +44,7 @@ ifeq ($(SAN)$(filter -O0,$(OPT)),)
 INTERNAL_CFLAGS += -D_FORTIFY_SOURCE=2
 endif
 LDFLAGS_ALL := -pie -pthread -Wl,-z,relro,-z,now $(SAN) $(LDFLAGS)
-LIBS = $(shell pkg-config --libs $(PKGS)) $(or $(LEAN),-lwolfssl) -linih -lm
+LIBS = $(shell pkg-config --libs $(PKGS)) $(if $(LEAN),$(DEPS)/lib/libwolfssl.a,-lwolfssl) -linih -lm
 
 # Runs: how many jobs, how long, which parts; and where things are installed.
 JOBS ?= $(shell nproc)
@@ -61,6 +79,12 @@ all: $(PROGRAMS) ## build mailweir and its companions into build/ (names what is
 # Plain `make` installs nothing: it says what is missing, and the command for it.
 build-deps:
 	@test/deps.sh --check build
+
+ifeq ($(DRY),)
+# Without the packages to compile it there is no choice yet: build-deps says what is missing.
+$(DEPS)/choice.mk: dist/deps-wolfssl.sh dist/wolfssl/user_settings.h
+	@! test/deps.sh --check build 2>/dev/null || CC=$(CC) dist/deps-wolfssl.sh $(DEPS)
+endif
 
 $(B)/wolfssl: always
 	@mkdir -p $(@D)
@@ -104,24 +128,24 @@ tests: $(PROGRAMS) $(TEST_PROGRAMS)
 
 fuzzers: $(FUZZ_PROGRAMS)
 
-deps: ## install what building and running need, and build the lean wolfSSL into build/deps
-	@test/deps.sh build run deps
-	@FORCE=1 CC=$(CC) dist/deps-wolfssl.sh $(DEPS) || echo "deps: Debian's wolfSSL package is used instead"
+deps: ## install what building and running need, build the lean wolfSSL or try again to
+	@test/deps.sh build run $(LEAN_PART)
+	@$(if $(LEAN_PART),FORCE=1 CC=$(CC) dist/deps-wolfssl.sh $(DEPS))
 
 run: ## install what is missing, build, start sink and mailweir, send a sample, serve until Ctrl-C
-	@test/deps.sh build run
+	@test/deps.sh build $(LEAN_PART) run
 	@$(AGAIN) all
 	@B=$(B) dist/run.sh
 
 test: ## install what the tests need, build, run them all (PARTS="unit sim" for some)
-	@test/deps.sh build test
+	@test/deps.sh build $(LEAN_PART) test
 	@$(AGAIN) tests
 	@B=$(B) test/run $(PARTS)
 
 check: test
 
 asan: ## the tests under AddressSanitizer and UBSan (SAN_PARTS="unit sim" for some)
-	@test/deps.sh build test
+	@test/deps.sh build $(LEAN_PART) test
 	@$(AGAIN) B=$(B)/asan OPT=-O1 tests \
 		SAN="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
 	@B=$(B)/asan UBSAN_OPTIONS=print_stacktrace=1 ASAN_OPTIONS="detect_stack_use_after_return=1:$${ASAN_OPTIONS:-}" \
@@ -129,12 +153,12 @@ asan: ## the tests under AddressSanitizer and UBSan (SAN_PARTS="unit sim" for so
 
 # setarch -R: gcc 12's ThreadSanitizer cannot place its shadow under wide address space randomisation.
 tsan: ## the tests under ThreadSanitizer
-	@test/deps.sh build test
+	@test/deps.sh build $(LEAN_PART) test
 	@$(AGAIN) B=$(B)/tsan OPT=-O1 SAN="-fsanitize=thread -fno-omit-frame-pointer" tests
 	@B=$(B)/tsan TSAN_OPTIONS=halt_on_error=1 setarch -R test/run $(SAN_PARTS)
 
 fuzz: ## every libFuzzer target for TIME=60 seconds, two at a time
-	@test/deps.sh build fuzz
+	@test/deps.sh build $(LEAN_PART) fuzz
 	@$(AGAIN) B=$(B)/clang CC=clang-14 OPT=-O1 WERROR=-w fuzzers \
 		SAN="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all"
 	@B=$(B)/clang TIME=$(TIME) test/fuzz/run.sh
@@ -172,8 +196,9 @@ uninstall: ## remove what install put there, the configuration excepted
 		$(patsubst $(B)/%,$(DESTDIR)$(PREFIX)/bin/%,$(filter-out $(B)/mailweir,$(PROGRAMS)))
 	rm -rf $(DOCDIR)
 
-clean: ## remove what was built
-	rm -rf $(B)
+clean: ## remove what was built; the lean wolfSSL in build/deps stays
+	@[ ! -d $(B) ] || find $(B) -mindepth 1 -maxdepth 1 ! -path $(DEPS) -exec rm -rf {} + && \
+		rmdir --ignore-fail-on-non-empty $(B)
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 16

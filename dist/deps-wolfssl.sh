@@ -12,15 +12,20 @@
 # exception: in sid, upstream's tarball alone is enough (its digest stands in the signed index), since
 # Debian's patches matter in stable suites, where they are the security updates.
 #
-# Exit: 0 it is there (at once when nothing has changed), 3 out of reach: build with the system's package.
-# A failure is remembered, so that `make` does not ask again each time; FORCE=1 forgets that. SUITES
-# names other suites to try.
+# It runs as any user, and needs apt; dpkg-dev only when sid's tarball is out of reach.
+#
+# DIR/choice.mk, which the Makefile includes, is the result: `LEAN := VERSION/RECIPE`, or `LEAN :=` with
+# the reason above it: build with the system's package. A failure is remembered there, so that `make`
+# warns once and does not ask again; FORCE=1 (`make deps`) forgets it. SUITES names other suites to try.
+# Exit: 0 choice.mk is written (at once when nothing has changed), 1 it cannot be.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
 suites=(${SUITES:-sid testing stable})
 settings=dist/wolfssl/user_settings.h
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+unreachable='Could not (connect|resolve)|Temporary failure|Connection (failed|timed out|refused)|Cannot initiate'
+PATIENCE=${PATIENCE:-240} # seconds for one call of apt
 deps=$(realpath -m "${1:-build/deps}")
 work=$deps/work
 compiler=${CC:-gcc}
@@ -32,39 +37,51 @@ say()
     printf 'deps: %s\n' "$*" >&2
 }
 
+# The last step, whole or not at all: lines for choice.mk.
+choose()
+{
+    printf '%s\n' "# Written by dist/deps-wolfssl.sh, recipe $recipe." "$@" >"$deps/choice.new" &&
+        mv "$deps/choice.new" "$deps/choice.mk"
+    exit
+}
+
 unavailable()
 {
-    echo "$recipe" >"$deps/unavailable"
     say "warning: no lean wolfSSL ($*); building with the system's package, which is slower and" \
-        "takes about 80 KiB per TLS session. Again: FORCE=1 make deps"
-    rm -rf "$work/source" "$work/apt"
-    exit 3
+        "takes about 80 KiB per TLS session. This is said once; \`make deps\` tries again."
+    rm -rf "$work/source" "$work/object" "$work/apt"
+    choose "# $*" "LEAN :="
 }
 
 # What the result depends on, besides the source.
-recipe=$(cat "$0" "$settings" | cksum)
+recipe=$(cat "$0" "$settings" | cksum | cut -d ' ' -f 1)
 mkdir -p "$deps" || exit 1
 exec 9>"$deps/lock"
 flock 9
-[ "${FORCE:-0}" = 1 ] && rm -f "$deps/unavailable"
-if [ -e "$deps/lib/libwolfssl.a" ] && [ "$(head -n 1 "$deps/stamp" 2>/dev/null)" = "$recipe" ]; then
-    exit 0
+if grep -qs "recipe $recipe\.$" "$deps/choice.mk"; then
+    lean=$(sed -n 's/^LEAN := *//p' "$deps/choice.mk")
+    if [ -n "$lean" ] && [ -e "$deps/lib/libwolfssl.a" ] || [ "$lean${FORCE:-0}" = 0 ]; then
+        touch "$deps/choice.mk"
+        exit 0
+    fi
 fi
-if [ "$(cat "$deps/unavailable" 2>/dev/null)" = "$recipe" ]; then
-    say "warning: building with the system's wolfSSL (FORCE=1 make deps tries again for the lean one)"
-    exit 3
-fi
-rm -rf "$work"
+rm -rf "$work" "$deps/choice.mk"
 mkdir -p "$work/apt/lists/partial" "$work/apt/cache/archives/partial" || exit 1
 log=$work/log
 
-# The mirror that this machine takes its own release from.
+# The mirror that this machine takes its own release from. apt knows it once it has lists; before that
+# it is the first address of the sources.
 mirror_of_machine()
 {
-    local VERSION_CODENAME=
+    local VERSION_CODENAME= mirror
     . /etc/os-release 2>/dev/null
-    apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
-        awk -v release="$VERSION_CODENAME" '$1 == release { print $2; exit }'
+    mirror=$(apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
+        awk -v release="$VERSION_CODENAME" '$1 == release { print $2; exit }')
+    if [ -z "$mirror" ]; then
+        mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.{sources,list} 2>/dev/null |
+            grep -E '^(deb |URIs:)' | grep -oE '(https?|mirror\+file|file):/[^] ]+' | head -n 1)
+    fi
+    echo "$mirror"
 }
 
 # $1 is the mirror, $2 the suite. -c is read last, so it can clear the machine's hooks.
@@ -94,15 +111,21 @@ END
 
 private_apt()
 {
-    apt-get -q -c "$work/apt/apt.conf" "$@" </dev/null >>"$log" 2>&1
+    timeout -k 5 "$PATIENCE" apt-get -q -c "$work/apt/apt.conf" "$@" </dev/null >>"$log" 2>&1
 }
 
-# Puts the source of suite $1 into $work/source and sets `version`.
+# Puts the source of suite $1 into $work/source and sets `version`; `reachable` says whether it is worth
+# while to try another suite.
 fetch()
 {
     rm -rf "$work/source" "$work/download"
     mkdir -p "$work/download"
-    private_apt -o APT::Update::Error-Mode=any update || return 1
+    private_apt -o APT::Update::Error-Mode=any update
+    local result=$?
+    if [ $result -ne 0 ]; then
+        [ $result -lt 124 ] && ! grep -qE "$unreachable" "$log" || reachable=no
+        return 1
+    fi
     version=$(apt-cache -c "$work/apt/apt.conf" showsrc wolfssl 2>>"$log" |
         sed -n 's/^Version: //p' | sort -V | tail -n 1)
     [ -n "$version" ] || return 1
@@ -115,7 +138,7 @@ fetch()
     else
         false
     fi
-    local result=$?
+    result=$?
     cd "$OLDPWD" && return $result
 }
 
@@ -167,12 +190,11 @@ END
 
 install_result()
 {
-    rm -rf "$deps/include" "$deps/lib" "$deps/stamp" "$deps/unavailable"
+    rm -rf "$deps/include" "$deps/lib"
     mv "$work/result/include" "$work/result/lib" "$deps/" || exit 1
-    printf '%s\n' "$recipe" "$version" >"$deps/stamp"
     say "wolfSSL $version is in $deps"
     rm -rf "$work"
-    exit 0
+    choose "# $version" "LEAN := ${version%%,*}/$recipe"
 }
 
 export -f compile_one
@@ -186,14 +208,17 @@ type apt-get >/dev/null 2>&1 || unavailable "there is no apt here"
 mirror=$(mirror_of_machine)
 [ -n "$mirror" ] || unavailable "apt names no Debian mirror for this release"
 say "building a lean wolfSSL from Debian's source archive (once; log: $log)"
+reachable=yes
+reasons=
 for suite in "${suites[@]}"; do
     write_apt_configuration "$mirror" "$suite"
     if ! fetch "$suite"; then
-        say "$suite: no complete source there"
+        reasons+="$suite: no complete source there; "
     elif compile; then
         install_result
     else
-        say "$suite: wolfSSL $version does not compile with these settings"
+        reasons+="$suite: wolfSSL $version does not compile; "
     fi
+    [ $reachable = yes ] || unavailable "Debian's archive is out of reach"
 done
-unavailable "no suite had a usable source; see $log"
+unavailable "${reasons}see $log"

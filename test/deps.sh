@@ -1,17 +1,18 @@
 #!/bin/bash
 # Installs the Debian packages that a part of the project needs, and only those that are missing.
 #
-#   test/deps.sh [--check] [build|run|test|fuzz|lint|bench|all ...]     (default: build)
+#   test/deps.sh [--check] [build|lean|run|test|fuzz|lint|bench|all ...]     (default: build)
 #
 # With everything there it does nothing, in a few hundredths of a second. --check installs nothing: it
-# names what is missing, the command that installs it, and exits 1. SKIP_DEPS=1 makes it trust the
+# names what is missing, the command that installs it, and exits 1. `lean` is what dist/deps-wolfssl.sh
+# likes to have. SKIP_DEPS=1 makes it trust the
 # machine (other systems, libraries from source). Needs apt and dpkg alone; root, or sudo, to install.
 set -u
 
 declare -A packages=(
     [build]="gcc libc6-dev make pkg-config liburing-dev libwolfssl-dev libinih-dev"
     [run]=""
-    [deps]="dpkg-dev debian-archive-keyring"
+    [lean]="dpkg-dev debian-archive-keyring"
     [test]="libcmocka-dev python3 python3-pytest python3-pytest-timeout python3-yaml python3-aiosmtpd postfix swaks
             haproxy openssl procps util-linux git"
     [fuzz]="clang-14 libclang-rt-14-dev llvm-14"
@@ -40,9 +41,9 @@ parts=()
 for word in "$@"; do
     case $word in
     --check) check_only=yes ;;
-    all) parts+=(build run test fuzz lint bench) ;;
-    build | run | test | fuzz | lint | bench) parts+=("$word") ;;
-    *) fail "unknown part '$word' (known: build run test fuzz lint bench all)" ;;
+    all) parts+=(build lean run test fuzz lint bench) ;;
+    build | lean | run | test | fuzz | lint | bench) parts+=("$word") ;;
+    *) fail "unknown part '$word' (known: build lean run test fuzz lint bench all)" ;;
     esac
 done
 [ "${SKIP_DEPS:-0}" = 1 ] && exit 0

@@ -58,7 +58,7 @@ analyze()
 scripts()
 {
     bash -n test/deps.sh && bash -n test/lint.sh && bash -n test/fuzz/run.sh && bash -n dist/run.sh &&
-        bash -n .ci/run && /usr/bin/python3 - <<'END'
+        bash -n dist/deps-wolfssl.sh && bash -n test/tls_pki.sh && bash -n .ci/run && /usr/bin/python3 - <<'END'
 import ast, glob
 for path in ["test/run", *glob.glob("test/**/*.py", recursive=True), *glob.glob("bench/*.py")]:
     with open(path, encoding="utf-8") as file:
