@@ -41,6 +41,7 @@ struct WOLFSSL;
 enum {
     TLS_RECORD_DATA_MAX = 16384, /* plaintext in one record */
     TLS_RECORD_OVERHEAD = 64,    /* a bound on what a record adds */
+    TLS_SILENT_MAX = 64 * 1024,  /* ciphertext without plaintext that a session takes in a row */
 };
 
 enum tls_peer { TLS_PEER_UNSEEN, TLS_PEER_OK, TLS_PEER_HAS_NO_PIN, TLS_PEER_HAS_OTHER_NAME };
@@ -53,6 +54,7 @@ struct tls {
     bool close_sent;
     int error;            /* what failed, or 0 */
     uint32_t held;        /* plaintext of a record that the library holds, or 0 */
+    uint32_t silent;      /* ciphertext used since there was plaintext */
     struct tls_ctx *ctx;  /* counted: lives at least as long as the session */
     struct WOLFSSL *ssl;  /* the library's part; NULL before the ClientHello */
     const char *name;     /* a client's; borrowed until the handshake is complete */
@@ -82,7 +84,8 @@ void tls_fini(struct tls *tls);
 int tls_handshake(struct tls *tls, struct cipher_io *io) __attribute__((warn_unused_result));
 
 /* Fills `out` with plaintext. CIPHER_OK: at least one byte; call again before receiving more. Any
- * other result: none. */
+ * other result: none. A peer that goes on with records that bring none (empty ones, RFC 8446
+ * section 5.4, or key updates) is refused after TLS_SILENT_MAX bytes, checked after each call. */
 int tls_decrypt(struct tls *tls, struct cipher_io *io, char *out, uint32_t size, uint32_t *ret_len)
     __attribute__((warn_unused_result));
 

@@ -451,6 +451,15 @@ int tls_handshake(struct tls *tls, struct cipher_io *io)
 
 /* ---- data ---- */
 
+/* Libraries limit the records without content only lately, and by their number alone. */
+static int count_silence(struct tls *tls, uint32_t used)
+{
+    assert(used <= INT32_MAX);
+    tls->silent += used;
+    return tls->silent <= TLS_SILENT_MAX ? CIPHER_WANT_BYTES
+                                         : fail(tls, -EPROTO, "too many records without data");
+}
+
 int tls_decrypt(struct tls *tls, struct cipher_io *io, char *out, uint32_t size, uint32_t *ret_len)
 {
     assert(tls->magic == TLS_MAGIC);
@@ -466,6 +475,7 @@ int tls_decrypt(struct tls *tls, struct cipher_io *io, char *out, uint32_t size,
     }
     assert(tls->state == STATE_OPEN);
     tls->io = io;
+    uint32_t before = io->in_used;
     int got = 1;
     while (got > 0 && *ret_len < size) {
         got = wolfSSL_read(tls->ssl, out + *ret_len, (int)(size - *ret_len));
@@ -476,6 +486,11 @@ int tls_decrypt(struct tls *tls, struct cipher_io *io, char *out, uint32_t size,
         result = judge(tls, got);
     }
     tls->io = NULL;
+    if (*ret_len > 0) {
+        tls->silent = 0;
+    } else if (result == CIPHER_WANT_BYTES) {
+        result = count_silence(tls, io->in_used - before);
+    }
     /* What stopped it after some plaintext comes again with the next call: state and library keep
      * it. */
     return *ret_len > 0 ? CIPHER_OK : result;
