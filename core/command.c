@@ -190,17 +190,48 @@ static enum step no_memory(struct session *session)
 
 /* ---- forwarding ---- */
 
-/* What the transaction needs and this server lacks, as the reply that says so. */
-static const char *lease_lacks(const struct session *session)
+/* What a server may lack that the transaction needs: the reply when nobody has it, and when those
+ * that have it cannot be had now. */
+static const struct {
+    uint32_t extension;
+    const char *nobody;
+    const char *away;
+} lack_rows[] = {
+    {EXT_SMTPUTF8, "550 5.6.7 the next server does not support SMTPUTF8",
+     "451 4.4.1 no server that supports SMTPUTF8 can be reached"},
+    {EXT_8BITMIME, "550 5.6.3 the next server does not support 8BITMIME",
+     "451 4.4.1 no server that supports 8BITMIME can be reached"},
+};
+
+static bool lease_lacks(const struct session *session)
 {
-    uint32_t missing = session->transaction->needs & ~session->lease->extensions;
-    if (missing & EXT_SMTPUTF8) {
-        return "550 5.6.7 the next server does not support SMTPUTF8";
+    return (session->transaction->needs & ~session->lease->extensions) != 0;
+}
+
+/* With contact = connect the client has its server for good. */
+static bool may_pass_on(const struct session *session)
+{
+    return session_upstream(session)->config->contact != CONTACT_CONNECT &&
+           !session->transaction->mail_done;
+}
+
+/* The server lacks what is needed, and there is no other. */
+static enum step refuse_lacking(struct session *session)
+{
+    uint32_t needs = session->transaction->needs;
+    uint32_t missing = needs & ~session->lease->extensions;
+    bool is_away =
+        may_pass_on(session) &&
+        upstream_may_offer(session_upstream(session), &(struct upstream_ask){.needs = needs});
+    uint32_t row = 0;
+    while ((missing & lack_rows[row].extension) == 0) {
+        row++;
+        assert(row < sizeof(lack_rows) / sizeof(lack_rows[0]));
     }
-    if (missing & EXT_8BITMIME) {
-        return "550 5.6.3 the next server does not support 8BITMIME";
+    if (is_away) {
+        lease_return(&session->lease); /* the next try begins anew */
     }
-    return NULL;
+    return forward_refuse(session, is_away ? lack_rows[row].away : lack_rows[row].nobody);
 }
 
 /* "MAIL FROM:<path> SIZE=n BODY=8BITMIME SMTPUTF8 RET=.. ENVID=..", each parameter only where the
@@ -283,23 +314,29 @@ static int put_envelope(struct session *session, const struct smtp_rcpt *rcpt)
     return result;
 }
 
+static enum step await_lease(struct session *session)
+{
+    if (session->lease == NULL) {
+        return no_memory(session);
+    }
+    session_enter(session, SESSION_CONTACT);
+    return STEP_MORE;
+}
+
 static enum step forward_envelope(struct session *session, const struct smtp_rcpt *rcpt)
 {
+    struct transaction *t = session->transaction;
     if (session->lease == NULL && !session_take_lease(session, false)) {
-        if (session->lease == NULL) {
-            return no_memory(session);
-        }
-        session_enter(session, SESSION_CONTACT);
-        return STEP_MORE;
+        return await_lease(session);
     }
     if (lease_is_lost(session->lease)) {
         return forward_lost(session);
     }
-    const char *lacks = lease_lacks(session);
-    if (lacks != NULL) {
-        return forward_refuse(session, lacks);
+    if (lease_lacks(session)) {
+        bool other = may_pass_on(session) && lease_pass_on(&session->lease);
+        return other ? await_lease(session) : refuse_lacking(session);
     }
-    session->transaction->upstream = lease_address(session->lease);
+    (void)snprintf(t->upstream, sizeof(t->upstream), "%s", lease_address(session->lease));
     if (put_envelope(session, rcpt) < 0) {
         return no_memory(session);
     }

@@ -4,7 +4,7 @@
  * Built on the main thread before any other thread exists, read by all, freed after all have ended.
  * Every key stands in one table of section, key, type, minimum, maximum and default; proxy.ini in
  * the repository shows each of them and a test holds the two together. Names of servers are
- * resolved here, once (getaddrinfo may block).
+ * resolved here for the first time (getaddrinfo may block).
  *
  * Durations are in milliseconds (written 500ms, 10s, 5m, 1h), sizes in bytes (written 10, 64k, 50m,
  * 1g). Errors name file, line, key, reason and what would be right; all of them are collected
@@ -83,6 +83,7 @@ struct config_server {
     char name[CONFIG_TEXT_MAX]; /* as written: address or name with port, or unix:PATH */
     char host[CONFIG_TEXT_MAX]; /* its part without port and brackets; empty for unix:PATH */
     struct config_address address;
+    bool is_name;    /* `address` was looked up: it is looked up again (core/resolver.h) */
     uint32_t weight; /* 1..1000, default 1 */
     uint32_t max; /* connections at once, all workers together; default 200; 0: no limit of ours */
     bool is_backup; /* used only when every other server is down */

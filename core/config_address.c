@@ -32,9 +32,12 @@ static int split(const char *text, struct host_port *parts, struct config_why *w
 static int resolve(const struct host_port *parts, enum config_names names,
                    struct config_address *address, struct config_why *why);
 static int resolve_literal(const struct host_port *parts, struct config_address *address);
-static int look_up(const char *host, int family, int flags, struct config_address *address);
+static int look_up(const char *host, int family, int flags, struct addrinfo **ret_list);
+static int look_up_first(const char *host, int family, int flags, struct config_address *address);
+static void set_unresolved(struct config_why *why, const char *host, const char *reason);
 static bool is_same(const struct config_address *a, const struct config_address *b);
 static bool is_name(const char *host);
+static void set_address(struct config_address *address, const struct addrinfo *info);
 static bool is_any(const struct config_address *address);
 static void finish(struct config_address *address, uint16_t port);
 
@@ -124,7 +127,7 @@ int config_add_server(struct config_upstream *upstream, enum config_names names,
     return 0;
 }
 
-/* What stands before the port. */
+/* What stands before the port, and whether it is a name. */
 static void set_host(struct config_server *server)
 {
     struct host_port parts = {0};
@@ -132,7 +135,38 @@ static void set_host(struct config_server *server)
     bool is_unix = strncmp(server->name, "unix:", 5) == 0;
     if (!is_unix && split(server->name, &parts, &why) == 0) {
         memcpy(server->host, parts.host, sizeof(server->host));
+        server->is_name = !parts.is_bracketed && is_name(parts.host);
     }
+}
+
+int config_server_look_up(const char *name, struct config_address *ret_addresses, uint32_t max,
+                          struct config_why *why)
+{
+    struct host_port parts = {0};
+    struct addrinfo *list = NULL;
+    uint32_t count = 0;
+    if (split(name, &parts, why) < 0) {
+        return -EINVAL;
+    }
+    int error = look_up(parts.host, AF_UNSPEC, AI_ADDRCONFIG, &list);
+    if (error != 0) {
+        set_unresolved(why, parts.host, gai_strerror(error));
+        return -EINVAL;
+    }
+    for (struct addrinfo *info = list; info != NULL && count < max; info = info->ai_next) {
+        struct config_address *address = &ret_addresses[count];
+        set_address(address, info);
+        if (!is_any(address)) {
+            finish(address, parts.port);
+            count++;
+        }
+    }
+    freeaddrinfo(list);
+    if (count == 0) {
+        set_unresolved(why, parts.host, "its address names no single machine");
+        return -EINVAL;
+    }
+    return (int)count;
 }
 
 static int set_server_option(struct config_server *server, const char *word, struct config_why *why)
@@ -239,12 +273,9 @@ static int resolve(const struct host_port *parts, enum config_names names,
                        host);
         return -EINVAL;
     }
-    int error = look_up(host, AF_UNSPEC, AI_ADDRCONFIG, address);
+    int error = look_up_first(host, AF_UNSPEC, AI_ADDRCONFIG, address);
     if (error != 0) {
-        config_why_set(why,
-                       "the name '%s' cannot be resolved: %s; write an address, or a name that "
-                       "this machine can resolve",
-                       host, gai_strerror(error));
+        set_unresolved(why, host, gai_strerror(error));
         return -EINVAL;
     }
     finish(address, parts->port);
@@ -256,7 +287,7 @@ static int resolve_literal(const struct host_port *parts, struct config_address 
     struct in_addr ipv4;
     if (parts->is_bracketed) {
         /* Not inet_pton(): a link-local address may carry %INTERFACE. */
-        return look_up(parts->host, AF_INET6, AI_NUMERICHOST, address) == 0 ? 0 : -EINVAL;
+        return look_up_first(parts->host, AF_INET6, AI_NUMERICHOST, address) == 0 ? 0 : -EINVAL;
     }
     if (inet_pton(AF_INET, parts->host, &ipv4) != 1) {
         return -EINVAL;
@@ -267,20 +298,39 @@ static int resolve_literal(const struct host_port *parts, struct config_address 
     return 0;
 }
 
-/* 0 or getaddrinfo's error. */
-static int look_up(const char *host, int family, int flags, struct config_address *address)
+/* 0 or getaddrinfo's error; the list is for freeaddrinfo(3). */
+static int look_up(const char *host, int family, int flags, struct addrinfo **ret_list)
 {
     struct addrinfo hints = {.ai_family = family, .ai_socktype = SOCK_STREAM, .ai_flags = flags};
+    return getaddrinfo(host, NULL, &hints, ret_list);
+}
+
+static int look_up_first(const char *host, int family, int flags, struct config_address *address)
+{
     struct addrinfo *list = NULL;
-    int error = getaddrinfo(host, NULL, &hints, &list);
+    int error = look_up(host, family, flags, &list);
     if (error != 0) {
         return error;
     }
-    assert(list->ai_addrlen <= sizeof(address->addr));
-    memcpy(&address->addr, list->ai_addr, list->ai_addrlen);
-    address->len = list->ai_addrlen;
+    set_address(address, list);
     freeaddrinfo(list);
     return 0;
+}
+
+static void set_address(struct config_address *address, const struct addrinfo *info)
+{
+    assert(info->ai_addrlen <= sizeof(address->addr));
+    memset(address, 0, sizeof(*address));
+    memcpy(&address->addr, info->ai_addr, info->ai_addrlen);
+    address->len = info->ai_addrlen;
+}
+
+static void set_unresolved(struct config_why *why, const char *host, const char *reason)
+{
+    config_why_set(why,
+                   "the name '%s' cannot be resolved: %s; write an address, or a name that "
+                   "this machine can resolve",
+                   host, reason);
 }
 
 static bool is_same(const struct config_address *a, const struct config_address *b)

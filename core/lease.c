@@ -92,7 +92,13 @@ struct upstream_server *lease_server(const struct lease *lease)
 
 const char *lease_address(const struct lease *lease)
 {
-    return lease_server(lease)->config->address.text;
+    return lease->address_number == 0 ? lease_server(lease)->config->address.text
+                                      : lease->found.text;
+}
+
+bool lease_is_outdated(const struct lease *lease)
+{
+    return upstream_has_moved(lease_server(lease), lease->address_number);
 }
 
 void lease_set_deadline(struct lease *lease, int64_t timeout_ms)
@@ -236,7 +242,21 @@ static void lease_log_down(const struct lease *lease, const char *why)
 
 static void lease_note_down(struct lease *lease)
 {
+    if (lease_is_outdated(lease)) {
+        return;
+    }
     if (upstream_note_down(lease->upstream, lease_server(lease))) {
+        lease_log_down(lease, lease->reason);
+    }
+}
+
+static void lease_eject(struct lease *lease)
+{
+    int64_t now_ms = loop_now_ms(lease->worker->loop);
+    if (lease_is_outdated(lease)) {
+        return;
+    }
+    if (upstream_eject(lease->upstream, lease_server(lease), now_ms)) {
         lease_log_down(lease, lease->reason);
     }
 }
@@ -245,9 +265,25 @@ static void lease_note_down(struct lease *lease)
 static void lease_note_reply(struct lease *lease, uint16_t code)
 {
     int64_t now_ms = loop_now_ms(lease->worker->loop);
+    if (lease_is_outdated(lease)) {
+        return;
+    }
     if (upstream_note_reply(lease->upstream, lease_server(lease), code == 421, now_ms)) {
         lease_log_down(lease, "it answers 421");
     }
+}
+
+/* The address must stay where it is until the connection is there, so the lease keeps it. */
+static int lease_dial(struct lease *lease)
+{
+    const struct config_address *address = &lease_server(lease)->config->address;
+    const struct upstream_found *found = &lease->found;
+    lease->address_number = upstream_address(lease_server(lease), &lease->found);
+    if (lease->address_number == 0) {
+        return stream_connect(&lease->stream, (const struct sockaddr *)&address->addr,
+                              address->len);
+    }
+    return stream_connect(&lease->stream, (const struct sockaddr *)&found->addr, found->len);
 }
 
 /* False when its last free connection has just gone to another worker. */
@@ -264,9 +300,7 @@ static bool lease_connect_to(struct lease *lease, uint32_t index)
         lease_count_held(lease, true);
     }
     lease_set_deadline(lease, lease->upstream->config->connect_timeout_ms);
-    const struct config_address *address = &lease_server(lease)->config->address;
-    int result =
-        stream_connect(&lease->stream, (const struct sockaddr *)&address->addr, address->len);
+    int result = lease_dial(lease);
     if (result < 0) {
         lease_lose_errno(lease, "no socket: ", result);
         lease_note_down(lease);
@@ -295,6 +329,7 @@ void lease_connect_next(struct lease *lease)
 {
     struct upstream_ask ask = {
         .tried = lease->tried,
+        .needs = lease->needs,
         .client_hash = lease->client_hash,
         .now_ms = loop_now_ms(lease->worker->loop),
     };
@@ -328,6 +363,10 @@ static void lease_fail(struct lease *lease)
         lease_note_down(lease);
     }
     lease->falls_back = false;
+    if (lease_is_outdated(lease)) {
+        lease->tried &= ~(1u << lease->server); /* it was not there any more: not tried yet */
+        lease->plain &= ~(1u << lease->server);
+    }
     if (stream_is_closed(&lease->stream)) {
         lease_connect_next(lease);
     }
@@ -357,6 +396,9 @@ void lease_ready(struct lease *lease)
     lease_enter(lease, LEASE_READY);
     lease->ready_ms = loop_now_ms(lease->worker->loop);
     loop_timer_stop(lease->worker->loop, &lease->timer);
+    if (lease_is_outdated(lease)) {
+        return;
+    }
     if (upstream_note_up(lease_server(lease), lease->extensions, lease->size_max,
                          lease->ready_ms)) {
         log_line(LEVEL_INFO, "upstream %s: server %s is up", lease->upstream->config->name,
@@ -727,10 +769,7 @@ static void on_timer(struct timer *timer)
     if (opening) {
         lease_fail(lease);
     } else {
-        if (upstream_eject(lease->upstream, lease_server(lease),
-                           loop_now_ms(lease->worker->loop))) {
-            lease_log_down(lease, lease->reason);
-        }
+        lease_eject(lease);
         lease_poke_owner(lease);
     }
 }

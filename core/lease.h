@@ -55,7 +55,19 @@ enum lease_state {
 
 enum lease_expect { EXPECT_RSET, EXPECT_MAIL, EXPECT_RCPT, EXPECT_DATA, EXPECT_EOM };
 
-enum { LEASE_EXPECT_MAX = 4, LEASE_REASON_MAX = 200 };
+enum {
+    LEASE_EXPECT_MAX = 4,
+    LEASE_REASON_MAX = 200,
+};
+
+/* What an owner wants. */
+struct lease_ask {
+    struct upstream *upstream;
+    uint32_t client_hash; /* for balance = hash */
+    uint32_t needs;       /* enum smtp_ext that the message cannot do without */
+    uint32_t tried;       /* servers not to be used, a bit each */
+    bool fresh;           /* not from the pool */
+};
 
 typedef void lease_poke(struct lease *lease, void *owner);
 
@@ -79,7 +91,9 @@ struct lease {
     uint32_t tried;                   /* servers tried for this owner, a bit each */
     uint32_t plain; /* servers that have had their chance of TLS (opportunistic), a bit each */
     uint32_t transactions;
-    uint32_t client_hash; /* for balance = hash */
+    uint32_t client_hash;
+    uint32_t needs;
+    uint32_t address_number; /* of upstream_address() */
     uint64_t size_max;
     int64_t opened_ms;
     int64_t ready_ms;
@@ -95,21 +109,29 @@ struct lease {
     struct stream stream;
     char
         reason[LEASE_REASON_MAX]; /* why it is LOST: clean text without addresses, NUL-terminated */
+    struct upstream_found found;  /* its address, unless that is the configured one */
 };
 
 /*
- * A lease for `owner`: from the pool (READY at once, unless `fresh`), else a new connection
- * (CONNECTING; poke follows). NULL when the worker has no room for another one.
+ * A lease for `owner`: from the pool (READY at once, unless `fresh`; it offers what is needed), else
+ * a new connection (CONNECTING; poke follows). NULL when the worker has no room for another one.
  */
-struct lease *lease_take(struct worker *worker, struct upstream *upstream, uint32_t client_hash,
-                         bool fresh, lease_poke *poke, void *owner);
+struct lease *lease_take(struct worker *worker, const struct lease_ask *ask, lease_poke *poke,
+                         void *owner);
+
+/*
+ * For an owner whose lease is READY but lacks what is needed (the server's EHLO has changed): gives
+ * it back and takes one of another server that may offer it, each server at most once. False, and
+ * the lease stays, when there is none. True with NULL: no room.
+ */
+bool lease_pass_on(struct lease **lease);
 
 /* For an owner whose lease is WAITING: exchanges it for a pooled one that has become free. False
  * when there is none. */
 bool lease_exchange(struct lease **lease);
 
 /* A server went down: leases that have had nothing acknowledged by it are LOST, so that another
- * server can do the work; pooled ones are closed. */
+ * server can do the work; pooled ones are closed. A server has moved: pooled ones say QUIT. */
 void lease_sweep(struct worker *worker, struct upstream *upstream);
 
 /* To one certain server, for the prober. */
@@ -167,7 +189,7 @@ void lease_return(struct lease **lease);
  * accepts NULL in it. */
 void lease_drop(struct lease **lease);
 
-/* The server's address as configured, for records. */
+/* The address it was connected to, for records; lives as long as the lease. */
 const char *lease_address(const struct lease *lease);
 
 /* Closes every idle lease (shutdown), politely. */

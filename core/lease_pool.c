@@ -31,19 +31,6 @@ static uint32_t idle_total(const struct worker *worker, const struct upstream *u
 
 /* ---- taking ---- */
 
-static struct lease *idle_find(const struct worker *worker, const struct upstream *upstream,
-                               uint32_t server)
-{
-    const struct list_node *head = &worker->idle[upstream - worker->shared->upstreams];
-    for (struct list_node *node = head->next; node != head; node = node->next) {
-        struct lease *lease = list_entry(node, struct lease, node);
-        if (lease->server == server) {
-            return lease;
-        }
-    }
-    return NULL;
-}
-
 void lease_leave_pool(struct lease *lease)
 {
     assert(lease->state == LEASE_IDLE);
@@ -52,50 +39,106 @@ void lease_leave_pool(struct lease *lease)
     list_push_back(&lease->worker->lease_list, &lease->node);
 }
 
-/* The server whose turn it is, pooled leases considered; -1: none. */
-static int choose(struct worker *worker, struct upstream *upstream, uint32_t client_hash,
-                  bool fresh)
+/* The newest pooled lease of this server that offers what is needed, or NULL. Those that lead to
+ * where the server no longer is are not used again. */
+static struct lease *idle_find(struct worker *worker, const struct lease_ask *ask, uint32_t server)
 {
-    return upstream_choose(
-        upstream,
-        &(struct upstream_ask){
-            .client_hash = client_hash,
-            .now_ms = loop_now_ms(worker->loop),
-            .idle = fresh ? NULL : worker->idle_count[upstream - worker->shared->upstreams],
-        });
+    struct list_node *head = &worker->idle[ask->upstream - worker->shared->upstreams];
+    struct list_node *node = head->next;
+    while (node != head) {
+        struct lease *lease = list_entry(node, struct lease, node);
+        node = node->next;
+        if (lease->server != server) {
+            continue;
+        }
+        if (lease_is_outdated(lease)) {
+            lease_leave_pool(lease);
+            lease_quit(lease);
+        } else if ((ask->needs & ~lease->extensions) == 0) {
+            return lease;
+        }
+    }
+    return NULL;
+}
+
+/* The server whose turn it is, pooled leases considered; -1: none. */
+static int choose(struct worker *worker, const struct lease_ask *ask)
+{
+    uint32_t group = (uint32_t)(ask->upstream - worker->shared->upstreams);
+    return upstream_choose(ask->upstream, &(struct upstream_ask){
+                                              .tried = ask->tried,
+                                              .needs = ask->needs,
+                                              .client_hash = ask->client_hash,
+                                              .now_ms = loop_now_ms(worker->loop),
+                                              .idle = ask->fresh ? NULL : worker->idle_count[group],
+                                          });
+}
+
+/* What the owner asked for stays with the lease: it may have to look for a server again. */
+static void keep_ask(struct lease *lease, const struct lease_ask *ask)
+{
+    lease->client_hash = ask->client_hash;
+    lease->needs = ask->needs;
+    lease->tried = ask->tried;
 }
 
 /* A pooled lease of this server, or NULL. */
-static struct lease *idle_take(struct worker *worker, struct upstream *upstream, int server)
+static struct lease *idle_take(struct worker *worker, const struct lease_ask *ask, int server)
 {
-    struct lease *lease = server >= 0 ? idle_find(worker, upstream, (uint32_t)server) : NULL;
+    struct lease *lease = server >= 0 ? idle_find(worker, ask, (uint32_t)server) : NULL;
     if (lease != NULL) {
         lease_leave_pool(lease);
         lease_enter(lease, LEASE_READY);
         lease_count_held(lease, true);
         lease->is_reused = true;
+        keep_ask(lease, ask);
         loop_timer_stop(worker->loop, &lease->timer);
     }
     return lease;
 }
 
-struct lease *lease_take(struct worker *worker, struct upstream *upstream, uint32_t client_hash,
-                         bool fresh, lease_poke *poke, void *owner)
+struct lease *lease_take(struct worker *worker, const struct lease_ask *ask, lease_poke *poke,
+                         void *owner)
 {
-    int server = choose(worker, upstream, client_hash, fresh);
-    struct lease *lease = fresh ? NULL : idle_take(worker, upstream, server);
+    int server = choose(worker, ask);
+    struct lease *lease = ask->fresh ? NULL : idle_take(worker, ask, server);
     if (lease != NULL) {
         lease->owner = owner;
         lease->poke = poke;
         return lease;
     }
-    lease = lease_create(worker, upstream, poke, owner);
+    lease = lease_create(worker, ask->upstream, poke, owner);
     if (lease != NULL) {
         lease->is_pooled = true;
-        lease->client_hash = client_hash;
+        keep_ask(lease, ask);
         lease_connect(lease, server);
     }
     return lease;
+}
+
+/* The ask of a lease's owner, for another lease instead of it. */
+static struct lease_ask ask_of(const struct lease *lease)
+{
+    return (struct lease_ask){
+        .upstream = lease->upstream, .client_hash = lease->client_hash, .needs = lease->needs};
+}
+
+bool lease_pass_on(struct lease **ref)
+{
+    struct lease *lease = *ref;
+    struct worker *worker = lease->worker;
+    struct lease_ask ask = ask_of(lease);
+    void *owner = lease->owner;
+    lease_poke *poke = lease->poke;
+    assert(lease->state == LEASE_READY);
+    ask.tried = lease->tried | 1u << lease->server;
+    if (!upstream_may_offer(ask.upstream,
+                            &(struct upstream_ask){.tried = ask.tried, .needs = ask.needs})) {
+        return false;
+    }
+    lease_return(ref);
+    *ref = lease_take(worker, &ask, poke, owner);
+    return true;
 }
 
 /* ---- waiting for a connection to become free ---- */
@@ -115,7 +158,9 @@ void lease_wait_over(struct lease *lease)
     if (idle_total(lease->worker, lease->upstream) > 0) {
         lease_set_deadline(lease, WAIT_RETRY_MS);
         lease->poke(lease, lease->owner);
-        return;
+        if (lease->state != LEASE_WAITING) {
+            return;
+        }
     }
     lease_enter(lease, LEASE_NEXT);
     lease_connect_next(lease);
@@ -131,9 +176,8 @@ bool lease_exchange(struct lease **ref)
 {
     struct lease *waiting = *ref;
     assert(waiting->state == LEASE_WAITING);
-    struct lease *lease =
-        idle_take(waiting->worker, waiting->upstream,
-                  choose(waiting->worker, waiting->upstream, waiting->client_hash, false));
+    struct lease_ask ask = ask_of(waiting);
+    struct lease *lease = idle_take(waiting->worker, &ask, choose(waiting->worker, &ask));
     if (lease == NULL) {
         return false;
     }
@@ -162,7 +206,7 @@ static bool lease_may_be_pooled(const struct lease *lease)
     int64_t age_ms = loop_now_ms(worker->loop) - lease->opened_ms;
     return lease->is_pooled && worker->phase == WORKER_RUNNING &&
            age_ms < config->pool_max_age_ms && !upstream_is_down(lease_server(lease)) &&
-           idle_total(worker, lease->upstream) < config->pool_idle;
+           !lease_is_outdated(lease) && idle_total(worker, lease->upstream) < config->pool_idle;
 }
 
 void lease_return(struct lease **ref)
@@ -214,7 +258,7 @@ void lease_pool_close(struct worker *worker, struct upstream *upstream)
     }
 }
 
-/* ---- a server went down ---- */
+/* ---- a server went down, or has moved ---- */
 
 static void sweep_idle(struct worker *worker, struct upstream *upstream)
 {
@@ -226,6 +270,9 @@ static void sweep_idle(struct worker *worker, struct upstream *upstream)
         if (upstream_is_down(lease_server(lease))) {
             lease_leave_pool(lease);
             lease_close(lease);
+        } else if (lease_is_outdated(lease)) {
+            lease_leave_pool(lease);
+            lease_quit(lease);
         }
     }
 }

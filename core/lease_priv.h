@@ -16,6 +16,9 @@ void lease_forget_owner(struct lease *lease);
 /* Counts the lease in, or out of, its server's active ones. */
 void lease_count_held(struct lease *lease, bool is_held);
 
+/* True when its server has another address by now: what it does says nothing about the server. */
+bool lease_is_outdated(const struct lease *lease);
+
 /* NULL when the worker's leases are all out. The state is NEXT. */
 struct lease *lease_create(struct worker *worker, struct upstream *upstream, lease_poke *poke,
                            void *owner);

@@ -4,7 +4,7 @@
  *    options, configuration, log, descriptors, signals
  *      -> listeners bound (as root) -> user dropped
  *      -> worker threads, each with its own loop -> the upstreams have been asked what they offer
- *      -> acceptor thread
+ *      -> resolver thread, where a server is given by name -> acceptor thread
  *      -> wait for SIGTERM (drain, then exit 0) or SIGHUP (log file opened again, certificates read
  *         again); a new key for session tickets each hour
  *
@@ -23,8 +23,10 @@
 
 #include "core/acceptor.h"
 #include "core/config.h"
+#include "core/config_address.h"
 #include "core/log.h"
 #include "core/process.h"
+#include "core/resolver.h"
 #include "core/worker.h"
 #include "net/loop_backend.h"
 #include "tls/tls_tickets.h"
@@ -58,6 +60,7 @@ struct proxy {
     struct shared shared;
     struct tls_tickets tickets;
     struct credentials credentials[CONFIG_WORKERS_MAX]; /* until the workers have them */
+    struct resolver resolver;
     struct acceptor *acceptor;
     pthread_t acceptor_id;
     uint32_t descriptors;
@@ -279,6 +282,12 @@ static int proxy_start(struct proxy *proxy)
         log_line(LEVEL_ERROR, "cannot start the workers: %s", strerrordesc_np(-result));
         return result;
     }
+    result = resolver_start(&proxy->resolver, proxy->shared.upstreams,
+                            proxy->config->upstream_count, config_server_look_up);
+    if (result < 0) {
+        log_line(LEVEL_ERROR, "cannot start the resolver: %s", strerrordesc_np(-result));
+        return result;
+    }
     proxy_await_probes(proxy);
     result = -pthread_create(&proxy->acceptor_id, NULL, acceptor_main, proxy);
     if (result < 0) {
@@ -331,6 +340,7 @@ static void proxy_drain_workers(struct proxy *proxy)
 
 static void proxy_stop(struct proxy *proxy, const sigset_t *signals)
 {
+    (void)resolver_stop(&proxy->resolver); /* one that hangs touches nothing of ours any more */
     log_line(LEVEL_INFO, "draining: %u sessions, at most %lld s",
              atomic_load(&proxy->shared.sessions),
              (long long)proxy->config->drain_timeout_ms / 1000);
@@ -465,6 +475,7 @@ static int run(struct proxy *proxy)
     sem_init(&proxy->may_end, 0, 0);
     proxy->shared.config = proxy->config;
     if (proxy_start(proxy) < 0) {
+        (void)resolver_stop(&proxy->resolver);
         return 1;
     }
     log_started(proxy);

@@ -455,11 +455,6 @@ static void session_write_record(struct session *session, const struct record *f
                       record_write(&record, session->worker->config->log_format, room));
 }
 
-static struct text text_or_empty(const char *string)
-{
-    return string == NULL ? (struct text){NULL, 0} : text_of(string);
-}
-
 static void session_record_transaction(struct session *session, enum record_verdict verdict,
                                        const char *decided_by)
 {
@@ -471,7 +466,7 @@ static void session_record_transaction(struct session *session, enum record_verd
         .from = t->envelope.from,
         .envelope = &t->envelope,
         .size = t->size,
-        .upstream = text_or_empty(t->upstream),
+        .upstream = text_of(t->upstream),
         .reply_code = t->reply_code,
         .reply_text = {t->reply_text, t->reply_len},
         .decided_by = decided_by,
@@ -551,8 +546,13 @@ static uint32_t session_client_hash(const struct session *session)
 bool session_take_lease(struct session *session, bool fresh)
 {
     assert(session->lease == NULL);
-    session->lease = lease_take(session->worker, session_upstream(session),
-                                session_client_hash(session), fresh, on_lease, session);
+    struct lease_ask ask = {
+        .upstream = session_upstream(session),
+        .client_hash = session_client_hash(session),
+        .needs = session->transaction != NULL ? session->transaction->needs : 0,
+        .fresh = fresh,
+    };
+    session->lease = lease_take(session->worker, &ask, on_lease, session);
     return session->lease != NULL && session->lease->state == LEASE_READY;
 }
 

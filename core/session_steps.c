@@ -238,7 +238,7 @@ enum step step_contact(struct session *session)
     if (lease == NULL || lease_is_lost(lease)) {
         return forward_unreachable(session);
     }
-    session->transaction->connect_ms = lease->ready_ms - lease->opened_ms;
+    session->transaction->connect_ms = lease->is_reused ? 0 : lease->ready_ms - lease->opened_ms;
     session->is_resumed = true;
     session_enter(session, SESSION_COMMAND);
     return STEP_MORE;

@@ -16,7 +16,8 @@
 enum {
     TRANSACTION_PARAMS_MAX = 256, /* RET, ENVID as given: 4 + 5 and 6 + 100 octets, with room */
     TRANSACTION_REPLY_MAX = 512,  /* of the last reply, for the record; longer ones are cut there */
-    TRANSACTION_HOPS_MAX = 50,    /* "Received:" fields; one more is a loop (RFC 5321, 6.3) */
+    TRANSACTION_UPSTREAM_MAX = 120, /* "unix:" and a path of 107 is the longest address */
+    TRANSACTION_HOPS_MAX = 50,      /* "Received:" fields; one more is a loop (RFC 5321, 6.3) */
 };
 
 struct transaction {
@@ -42,7 +43,7 @@ struct transaction {
     int64_t data_ms;        /* 354 sent */
     int64_t eom_ms;         /* end-of-data seen */
     uint64_t size;          /* octets of the message */
-    const char *upstream;   /* address of the last lease; static as the configuration is */
+    char upstream[TRANSACTION_UPSTREAM_MAX]; /* address of the last lease; empty: there was none */
     uint16_t reply_code;
     uint16_t reply_len;
     uint32_t params_len; /* " RET=FULL ENVID=abc" */

@@ -4,11 +4,17 @@
  * The words are independent of each other: a reader that sees a new `extensions` with an old `size`
  * offers a limit that is one probe old, which the lease's own EHLO reply corrects before anything
  * is sent.
+ *
+ * An address is several words. Two places take turns: the writer fills the one that is not in use
+ * (each word with release), then names it. A reader that sees a word of the next but one address
+ * (acquire) also sees that the number has changed, and reads again; since names are looked up a
+ * second apart or more, it never has to do so twice.
  */
 #include "core/upstream.h"
 
 #include <assert.h>
 #include <math.h>
+#include <string.h>
 
 /* Values of `health`: a server that was never tried is neither known to be up nor down. */
 enum { SERVER_UNTRIED, SERVER_UP, SERVER_DOWN };
@@ -25,7 +31,7 @@ void upstream_init(struct upstream *upstream, const struct config_upstream *conf
     assert(config->server_count <= CONFIG_SERVERS_MAX);
     upstream->config = config;
     atomic_init(&upstream->turn, 0);
-    atomic_init(&upstream->downs, 0);
+    atomic_init(&upstream->changes, 0);
     for (uint32_t i = 0; i < config->server_count; i++) {
         struct upstream_server *server = &upstream->servers[i];
         *server = (struct upstream_server){.config = &config->servers[i]};
@@ -54,16 +60,46 @@ static int tier_of(const struct upstream_server *server)
     return server->config->is_backup ? 1 : 0;
 }
 
+/* A server that was never asked may offer anything. */
+static bool may_offer(const struct upstream_server *server, uint32_t needs)
+{
+    return atomic_load_explicit(&server->known, memory_order_acquire) == 0 ||
+           (needs & ~atomic_load_explicit(&server->extensions, memory_order_relaxed)) == 0;
+}
+
+/* Those that may offer what is needed, tried or not. */
+static uint32_t offering(const struct upstream *upstream, uint32_t needs)
+{
+    uint32_t set = 0;
+    for (uint32_t i = 0; i < upstream->config->server_count; i++) {
+        set |= may_offer(&upstream->servers[i], needs) ? 1u << i : 0;
+    }
+    return set;
+}
+
+/* Those that the message may go to. When none offers what is needed, it is all the same: each will
+ * say so by itself. */
+static uint32_t untried(const struct upstream *upstream, const struct upstream_ask *ask)
+{
+    uint32_t set = ask->needs == 0 ? UINT32_MAX : offering(upstream, ask->needs);
+    return (set == 0 ? UINT32_MAX : set) & ~ask->tried;
+}
+
+bool upstream_may_offer(const struct upstream *upstream, const struct upstream_ask *ask)
+{
+    return (offering(upstream, ask->needs) & ~ask->tried) != 0;
+}
+
 /* The servers of a tier that may be chosen, as a set. */
 static uint32_t candidates(const struct upstream *upstream, const struct upstream_ask *ask,
-                           int tier)
+                           uint32_t fresh, int tier)
 {
     uint32_t set = 0;
     for (uint32_t i = 0; i < upstream->config->server_count; i++) {
         const struct upstream_server *server = &upstream->servers[i];
-        bool fresh = (ask->tried & (1u << i)) == 0;
         bool has_idle = ask->idle != NULL && ask->idle[i] > 0;
-        if (fresh && tier_of(server) == tier && (has_idle || !is_at_max(server))) {
+        bool is_fresh = (fresh & (1u << i)) != 0;
+        if (is_fresh && tier_of(server) == tier && (has_idle || !is_at_max(server))) {
             set |= 1u << i;
         }
     }
@@ -182,8 +218,9 @@ static int choose_from(struct upstream *upstream, uint32_t set, const struct ups
 
 int upstream_choose(struct upstream *upstream, const struct upstream_ask *ask)
 {
+    uint32_t fresh = untried(upstream, ask);
     for (int tier = 0; tier < TIERS; tier++) {
-        uint32_t set = candidates(upstream, ask, tier);
+        uint32_t set = candidates(upstream, ask, fresh, tier);
         if (set != 0) {
             return choose_from(upstream, set, ask);
         }
@@ -193,9 +230,10 @@ int upstream_choose(struct upstream *upstream, const struct upstream_ask *ask)
 
 bool upstream_is_full(const struct upstream *upstream, const struct upstream_ask *ask)
 {
+    uint32_t fresh = untried(upstream, ask);
     for (uint32_t i = 0; i < upstream->config->server_count; i++) {
         const struct upstream_server *server = &upstream->servers[i];
-        if ((ask->tried & (1u << i)) == 0 && !upstream_is_down(server) && is_at_max(server)) {
+        if ((fresh & (1u << i)) != 0 && !upstream_is_down(server) && is_at_max(server)) {
             return true;
         }
     }
@@ -217,6 +255,53 @@ void upstream_release(struct upstream_server *server)
 {
     uint32_t before = atomic_fetch_sub_explicit(&server->connections, 1, memory_order_relaxed);
     assert(before > 0);
+}
+
+/* ---- the address ---- */
+
+uint32_t upstream_address(const struct upstream_server *server, struct upstream_found *ret_found)
+{
+    uint64_t words[UPSTREAM_FOUND_WORDS];
+    uint32_t number = atomic_load_explicit(&server->moves, memory_order_acquire);
+    while (number > 0) {
+        for (uint32_t i = 0; i < UPSTREAM_FOUND_WORDS; i++) {
+            words[i] = atomic_load_explicit(&server->found[number % 2][i], memory_order_acquire);
+        }
+        uint32_t again = atomic_load_explicit(&server->moves, memory_order_acquire);
+        if (again == number) {
+            memcpy(ret_found, words, sizeof(*ret_found));
+            return number;
+        }
+        number = again;
+    }
+    return 0;
+}
+
+bool upstream_has_moved(const struct upstream_server *server, uint32_t number)
+{
+    return atomic_load_explicit(&server->moves, memory_order_relaxed) != number;
+}
+
+void upstream_move(struct upstream *upstream, struct upstream_server *server,
+                   const struct config_address *address)
+{
+    uint64_t words[UPSTREAM_FOUND_WORDS] = {0};
+    struct upstream_found found = {.len = address->len};
+    uint32_t number = atomic_load_explicit(&server->moves, memory_order_relaxed) + 1;
+    size_t text_len = strlen(address->text);
+    assert(address->len <= sizeof(found.addr));
+    assert(text_len < sizeof(found.text));
+    memcpy(&found.addr, &address->addr, address->len);
+    memcpy(found.text, address->text, text_len);
+    memcpy(words, &found, sizeof(found));
+    for (uint32_t i = 0; i < UPSTREAM_FOUND_WORDS; i++) {
+        atomic_store_explicit(&server->found[number % 2][i], words[i], memory_order_release);
+    }
+    atomic_store_explicit(&server->moves, number, memory_order_release);
+    atomic_store_explicit(&server->retry_ms, 0, memory_order_relaxed);
+    atomic_store_explicit(&server->ejections, 0, memory_order_relaxed);
+    atomic_store_explicit(&server->refusals, 0, memory_order_relaxed);
+    atomic_fetch_add(&upstream->changes, 1);
 }
 
 /* ---- what can be offered ---- */
@@ -296,7 +381,7 @@ bool upstream_note_down(struct upstream *upstream, struct upstream_server *serve
     if (atomic_exchange(&server->health, SERVER_DOWN) == SERVER_DOWN) {
         return false;
     }
-    atomic_fetch_add(&upstream->downs, 1);
+    atomic_fetch_add(&upstream->changes, 1);
     return true;
 }
 

@@ -13,6 +13,7 @@
 #ifndef CORE_UPSTREAM_H
 #define CORE_UPSTREAM_H
 
+#include <netinet/in.h>
 #include <stdatomic.h>
 
 #include "core/config.h"
@@ -23,12 +24,22 @@ enum {
     UPSTREAM_REFUSALS_MAX = 3,          /* 421s in a row that eject a server */
 };
 
+/* An address that a name was found to have. */
+struct upstream_found {
+    struct sockaddr_in6 addr; /* or a sockaddr_in */
+    uint32_t len;
+    char text[72]; /* "[IPv6%interface]:port" fits */
+};
+enum { UPSTREAM_FOUND_WORDS = (sizeof(struct upstream_found) + 7) / 8 };
+
 struct upstream_server {
     const struct config_server *config;
-    _Atomic uint32_t known;       /* 1 once an EHLO reply has been seen */
-    _Atomic uint32_t extensions;  /* enum smtp_ext, of the newest EHLO reply */
-    _Atomic uint64_t size;        /* its SIZE value; 0: none given */
-    _Atomic uint32_t health;      /* untried, up or down */
+    _Atomic uint32_t moves; /* how often the address has changed; 0: it is the configured one */
+    _Atomic uint64_t found[2][UPSTREAM_FOUND_WORDS]; /* [moves % 2] is the present address */
+    _Atomic uint32_t known;                          /* 1 once an EHLO reply has been seen */
+    _Atomic uint32_t extensions;                     /* enum smtp_ext, of the newest EHLO reply */
+    _Atomic uint64_t size;                           /* its SIZE value; 0: none given */
+    _Atomic uint32_t health;                         /* untried, up or down */
     _Atomic uint32_t connections; /* open or opening, all workers; probes aside */
     _Atomic uint32_t active;      /* leases that are held, all workers */
     _Atomic uint32_t refusals;    /* 421s in a row */
@@ -39,8 +50,8 @@ struct upstream_server {
 
 struct upstream {
     const struct config_upstream *config;
-    _Atomic uint32_t turn;  /* round-robin, and the order among equals */
-    _Atomic uint32_t downs; /* grows with each server that goes down */
+    _Atomic uint32_t turn;    /* round-robin, and the order among equals */
+    _Atomic uint32_t changes; /* grows with each server that goes down or moves */
     struct upstream_server servers[CONFIG_SERVERS_MAX];
 };
 
@@ -48,6 +59,7 @@ void upstream_init(struct upstream *upstream, const struct config_upstream *conf
 
 struct upstream_ask {
     uint32_t tried;       /* servers not to be chosen again, a bit each */
+    uint32_t needs;       /* enum smtp_ext that the message cannot do without */
     uint32_t client_hash; /* for balance = hash */
     int64_t now_ms;
     const uint32_t
@@ -57,12 +69,29 @@ struct upstream_ask {
 /*
  * The next server to try, by `balance` and weights: among the regular servers that are not down,
  * then among those marked `backup`, then among those that are down. A server at its `max` counts
- * only with a pooled lease. -1: none.
+ * only with a pooled lease. What is needed comes first: servers that are known to lack it are chosen
+ * only when the whole group lacks it. -1: none.
  */
 int upstream_choose(struct upstream *upstream, const struct upstream_ask *ask);
 
 /* True when a server was passed over only because it is at its `max`: waiting may help. */
 bool upstream_is_full(const struct upstream *upstream, const struct upstream_ask *ask);
+
+/* True when a server that was not tried offers what is needed, or may do so: it was never asked. */
+bool upstream_may_offer(const struct upstream *upstream, const struct upstream_ask *ask);
+
+/*
+ * The number of the server's present address; a connection to one of another number leads to where
+ * the server was (upstream_has_moved). 0: the configured address; else *ret_found is it. Any thread,
+ * never waits.
+ */
+uint32_t upstream_address(const struct upstream_server *server, struct upstream_found *ret_found);
+bool upstream_has_moved(const struct upstream_server *server, uint32_t number);
+
+/* Publishes another address (IPv4 or IPv6) of a server, from one thread at a time. What the old one
+ * was punished for is forgotten; whether the new one is up, the next probe will tell. */
+void upstream_move(struct upstream *upstream, struct upstream_server *server,
+                   const struct config_address *address);
 
 /* Takes a slot for one more connection; false at `max`. */
 bool upstream_reserve(struct upstream_server *server);

@@ -210,7 +210,7 @@ static void on_probe_timer(struct timer *timer)
     }
 }
 
-/* ---- servers that went down, as any worker may have found out ---- */
+/* ---- servers that went down or moved, as any thread may have found out ---- */
 
 static void on_sweep_timer(struct timer *timer)
 {
@@ -218,9 +218,9 @@ static void on_sweep_timer(struct timer *timer)
     assert(worker->magic == WORKER_MAGIC);
     for (uint32_t i = 0; i < worker->config->upstream_count; i++) {
         struct upstream *upstream = &worker->shared->upstreams[i];
-        uint32_t downs = atomic_load(&upstream->downs);
-        if (downs != worker->downs_seen[i]) {
-            worker->downs_seen[i] = downs;
+        uint32_t changes = atomic_load(&upstream->changes);
+        if (changes != worker->changes_seen[i]) {
+            worker->changes_seen[i] = changes;
             lease_sweep(worker, upstream);
         }
     }

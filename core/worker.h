@@ -48,7 +48,7 @@ struct worker {
     uint32_t idle_count[CONFIG_UPSTREAMS_MAX][CONFIG_SERVERS_MAX];
     struct list_node
         waiting[CONFIG_UPSTREAMS_MAX]; /* leases that wait for a free connection, by seniority */
-    uint32_t downs_seen[CONFIG_UPSTREAMS_MAX]; /* upstream.downs when the leases were last swept */
+    uint32_t changes_seen[CONFIG_UPSTREAMS_MAX]; /* upstream.changes at the last sweep */
     struct timer sweep_timer;
     enum worker_phase phase;
     _Atomic uint32_t phase_wanted; /* set from the main thread, then loop_wake() */
@@ -99,7 +99,7 @@ void worker_ask(struct worker *worker, enum worker_phase phase);
  * this. */
 void worker_start_probes(struct worker *worker);
 
-/* Starts looking, twice a second, whether a server went down. Each worker does this. */
+/* Starts looking, twice a second, whether a server went down or moved. Each worker does this. */
 void worker_start_sweeps(struct worker *worker);
 
 /* A unique id for a session of this process and of later ones. */

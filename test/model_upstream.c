@@ -15,6 +15,7 @@ void model_init(struct model *model, struct weir *weir)
 {
     memset(model, 0, offsetof(struct model, conns));
     model->weir = weir;
+    model->listener = weir->listener;
     model->ehlo = "250-up.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n"
                   "250-ENHANCEDSTATUSCODES\r\n250-SIZE 1000000\r\n250 DSN\r\n";
     for (uint32_t i = 0; i < MODEL_CONNS_MAX; i++) {
@@ -291,7 +292,7 @@ bool model_act(struct model *model)
     int fd;
     for (uint32_t i = 0; i < MODEL_CONNS_MAX; i++) {
         struct model_conn *conn = &model->conns[i];
-        if (conn->fd < 0 && (fd = sim_accept(model->weir->sim, model->weir->listener)) >= 0) {
+        if (conn->fd < 0 && (fd = sim_accept(model->weir->sim, model->listener)) >= 0) {
             memset(conn, 0, offsetof(struct model_conn, queue));
             conn->fd = fd;
             conn->number = ++model->connections;

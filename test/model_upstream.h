@@ -55,6 +55,7 @@ typedef const char *model_script(struct model *model, struct model_conn *conn,
 
 struct model {
     struct weir *weir;
+    int listener;         /* default: the world's; of several models each has its own */
     model_script *script; /* NULL: the usual answers */
     void *arg;
     const char *ehlo; /* the reply to EHLO; default has PIPELINING 8BITMIME SMTPUTF8 DSN */

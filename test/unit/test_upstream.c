@@ -1,11 +1,14 @@
 /*
- * test_upstream - which server is next: weights, order of tiers, max, health with back-off and slow
- * start.
+ * test_upstream - which server is next: weights, order of tiers, max, what is needed, health with
+ * back-off and slow start; and addresses that change.
  */
+#include <arpa/inet.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -204,7 +207,7 @@ static void test_down_and_up(void **state)
     assert_false(upstream_note_down(upstream, &upstream->servers[0])); /* said once */
     assert_true(upstream_note_up(&upstream->servers[0], 0, 0, NOW));
     assert_false(upstream_note_up(&upstream->servers[0], 0, 0, NOW));
-    assert_int_equal(atomic_load(&upstream->downs), 1);
+    assert_int_equal(atomic_load(&upstream->changes), 1);
     free(upstream);
 }
 
@@ -249,6 +252,169 @@ static void test_extensions_are_the_intersection(void **state)
     free(upstream);
 }
 
+/* ---- what is needed ---- */
+
+enum { UTF8 = EXT_SMTPUTF8, BOTH = EXT_SMTPUTF8 | EXT_8BITMIME, UNKNOWN = 1 << 30 };
+
+/* Which of three servers may be chosen, as a set, over many turns; the last one is a backup. */
+static const struct needs_row {
+    uint32_t offers[3]; /* UNKNOWN: never asked */
+    uint32_t down;      /* servers, a bit each */
+    uint32_t tried;
+    uint32_t needs;
+    uint32_t want;
+    bool may_offer;
+} needs_rows[] = {
+    {{0, BOTH, BOTH}, 0, 0, 0, 3, true},               /* nothing needed: as ever */
+    {{0, BOTH, BOTH}, 0, 0, UTF8, 2, true},            /* the one that has it */
+    {{BOTH, BOTH, 0}, 0, 0, UTF8, 3, true},            /* balanced among those */
+    {{UTF8, EXT_8BITMIME, 0}, 0, 0, BOTH, 3, false},   /* nobody has both: any regular one */
+    {{UTF8, EXT_8BITMIME, BOTH}, 0, 0, BOTH, 4, true}, /* the backup alone has both */
+    {{0, UNKNOWN, 0}, 0, 0, UTF8, 2, true},            /* never asked: it may */
+    {{0, BOTH, 0}, 2, 0, UTF8, 2, true},               /* down, but the only one that has it */
+    {{0, BOTH, 0}, 0, 2, UTF8, 0, false},              /* it was tried: the others are no use */
+    {{BOTH, BOTH, 0}, 2, 1, UTF8, 2, true},            /* as a last try one that is down */
+    {{0, 0, 0}, 0, 1, UTF8, 2, false},                 /* none has it: the next for its refusal */
+};
+
+static void test_needs(void **state)
+{
+    (void)state;
+    static const uint32_t weights[] = {1, 1, 1};
+    for (uint32_t row = 0; row < sizeof(needs_rows) / sizeof(needs_rows[0]); row++) {
+        const struct needs_row *r = &needs_rows[row];
+        struct config_upstream config;
+        struct upstream *upstream = make(&config, BALANCE_ROUND_ROBIN, weights, 3);
+        config.servers[2].is_backup = true;
+        for (uint32_t i = 0; i < 3; i++) {
+            struct upstream_server *server = &upstream->servers[i];
+            (void)upstream_note_up(server, r->offers[i], 0, NOW);
+            atomic_store(&server->known, r->offers[i] == UNKNOWN ? 0 : 1);
+            if ((r->down & 1u << i) != 0) {
+                (void)upstream_note_down(upstream, server);
+            }
+        }
+        struct upstream_ask asked = {.tried = r->tried, .needs = r->needs, .now_ms = NOW};
+        uint32_t got = 0;
+        for (int i = 0; i < 20; i++) {
+            int server = upstream_choose(upstream, &asked);
+            got |= server < 0 ? 0 : 1u << server;
+        }
+        if (got != r->want || upstream_may_offer(upstream, &asked) != r->may_offer) {
+            fail_msg("row %u: chose from %x, not %x", row, got, r->want);
+        }
+        free(upstream);
+    }
+}
+
+/* The only server that offers it is at its max: waiting helps; another one's being full does not. */
+static void test_needs_and_max(void **state)
+{
+    (void)state;
+    static const uint32_t weights[] = {1, 1};
+    struct config_upstream config;
+    struct upstream *upstream = make(&config, BALANCE_ROUND_ROBIN, weights, 2);
+    struct upstream_ask asked = {.needs = UTF8, .now_ms = NOW};
+    config.servers[0].max = 1;
+    config.servers[1].max = 1;
+    (void)upstream_note_up(&upstream->servers[1], UTF8, 0, NOW);
+    assert_true(upstream_reserve(&upstream->servers[1]));
+    assert_int_equal(upstream_choose(upstream, &asked), -1);
+    assert_true(upstream_is_full(upstream, &asked));
+    upstream_release(&upstream->servers[1]);
+    assert_true(upstream_reserve(&upstream->servers[0]));
+    assert_int_equal(upstream_choose(upstream, &asked), 1);
+    assert_false(upstream_is_full(upstream, &asked));
+    free(upstream);
+}
+
+/* ---- addresses ---- */
+
+static struct config_address address_of(uint32_t host)
+{
+    struct config_address address = {.len = sizeof(struct sockaddr_in)};
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(25)};
+    in.sin_addr.s_addr = host;
+    memcpy(&address.addr, &in, sizeof(in));
+    (void)snprintf(address.text, sizeof(address.text), "%08x-%08x-%08x-%08x", host, host, host,
+                   host);
+    return address;
+}
+
+static void test_a_server_moves(void **state)
+{
+    (void)state;
+    static const uint32_t weights[] = {1};
+    struct config_upstream config;
+    struct upstream *upstream = make(&config, BALANCE_ROUND_ROBIN, weights, 1);
+    struct upstream_server *server = &upstream->servers[0];
+    struct upstream_found found;
+    assert_int_equal(upstream_address(server, &found), 0);
+    assert_false(upstream_has_moved(server, 0));
+    for (uint32_t i = 1; i <= 3; i++) {
+        struct config_address address = address_of(i);
+        upstream_move(upstream, server, &address);
+        assert_true(upstream_has_moved(server, i - 1));
+        assert_int_equal(upstream_address(server, &found), i);
+        assert_string_equal(found.text, address.text);
+        assert_int_equal(found.len, address.len);
+        assert_memory_equal(&found.addr, &address.addr, address.len);
+        assert_int_equal(atomic_load(&upstream->changes), i); /* the workers will look */
+    }
+    free(upstream);
+}
+
+/* What the old address has done is not held against the new one: the next probe may bring it up. */
+static void test_a_move_ends_the_back_off(void **state)
+{
+    (void)state;
+    static const uint32_t weights[] = {1};
+    struct config_upstream config;
+    struct upstream *upstream = make(&config, BALANCE_ROUND_ROBIN, weights, 1);
+    struct upstream_server *server = &upstream->servers[0];
+    struct config_address address = address_of(1);
+    (void)upstream_eject(upstream, server, NOW);
+    assert_false(upstream_note_up(server, 0, 0, NOW + 1));
+    upstream_move(upstream, server, &address);
+    assert_true(upstream_note_up(server, 0, 0, NOW + 1));
+    free(upstream);
+}
+
+enum { MOVES = 100000 };
+
+static void *move_often(void *arg)
+{
+    struct upstream *upstream = arg;
+    for (uint32_t i = 1; i <= MOVES; i++) {
+        struct config_address address = address_of(i);
+        upstream_move(upstream, &upstream->servers[0], &address);
+    }
+    return NULL;
+}
+
+/* A reader never sees parts of two addresses, whatever the writer's haste. */
+static void test_no_address_is_torn(void **state)
+{
+    (void)state;
+    static const uint32_t weights[] = {1};
+    struct config_upstream config;
+    struct upstream *upstream = make(&config, BALANCE_ROUND_ROBIN, weights, 1);
+    pthread_t thread;
+    uint32_t number = 0;
+    assert_int_equal(pthread_create(&thread, NULL, move_often, upstream), 0);
+    while (number < MOVES) {
+        struct upstream_found found;
+        number = upstream_address(&upstream->servers[0], &found);
+        if (number > 0) {
+            struct config_address want = address_of(number);
+            assert_string_equal(found.text, want.text);
+            assert_memory_equal(&found.addr, &want.addr, want.len);
+        }
+    }
+    pthread_join(thread, NULL);
+    free(upstream);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -262,6 +428,11 @@ int main(void)
         cmocka_unit_test(test_down_and_up),
         cmocka_unit_test(test_slow_start),
         cmocka_unit_test(test_extensions_are_the_intersection),
+        cmocka_unit_test(test_needs),
+        cmocka_unit_test(test_needs_and_max),
+        cmocka_unit_test(test_a_server_moves),
+        cmocka_unit_test(test_a_move_ends_the_back_off),
+        cmocka_unit_test(test_no_address_is_torn),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
