@@ -584,7 +584,7 @@ void lease_reply_done(struct lease *lease, uint32_t len, uint16_t code)
             lease_lose(lease, "sent a reply that nobody asked for", "");
             return;
         }
-        if (!stream_is_drained(&lease->stream)) {
+        if (stream_has_unsent(&lease->stream)) {
             lease_lose(lease, "answered what it has not read", "");
             return;
         }

@@ -219,7 +219,7 @@ void lease_return(struct lease **ref)
     struct worker *worker = lease->worker;
     uint32_t group = lease_group(lease);
     bool usable = lease->state == LEASE_READY && !lease->is_spent &&
-                  stream_is_drained(&lease->stream) && stream_is_reading(&lease->stream);
+                  !stream_has_unsent(&lease->stream) && stream_is_reading(&lease->stream);
     if (!usable) {
         lease_close(lease);
     } else if (!lease_may_be_pooled(lease)) {

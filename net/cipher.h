@@ -41,7 +41,8 @@ struct cipher;
 struct cipher_ops {
     /* Until CIPHER_OK, before everything else. */
     int (*handshake)(struct cipher *cipher, struct cipher_io *io);
-    /* CIPHER_OK: at least one byte; call again before receiving more. Any other result: none. */
+    /* CIPHER_OK: at least one byte; call again before receiving more. Any other result: none.
+     * CIPHER_WANT_BYTES: all of io.in is used. */
     int (*decrypt)(struct cipher *cipher, struct cipher_io *io, char *out, uint32_t size,
                    uint32_t *ret_len);
     /* CIPHER_OK: all of `data`; CIPHER_WANT_FLUSH: its first *ret_taken bytes; offer the rest again.

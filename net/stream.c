@@ -58,6 +58,7 @@ void stream_open(struct stream *stream, int fd)
     assert(stream->state == STREAM_CLOSED);
     stream->fd = fd;
     stream->ended = false;
+    stream->owes_sent = false;
     stream->lingered = 0;
     stream->stop_how = STOP_DRAIN;
     stream_forget_cipher(stream);
@@ -311,8 +312,12 @@ void stream_flush(struct stream *stream)
 {
     assert(stream->magic == STREAM_MAGIC);
     assert(stream->state == STREAM_OPEN);
-    if (!stream_is_sending(stream)) {
-        (void)stream_send_next(stream); /* nothing gathered: nothing to do */
+    if (!stream_has_unsent(stream)) {
+        return;
+    }
+    stream->owes_sent = true;
+    if (op_is_idle(&stream->tx)) {
+        (void)stream_send_next(stream); /* there is something */
     }
 }
 
@@ -340,26 +345,38 @@ static void stream_drop_sent(struct stream *stream)
     }
 }
 
+/* What else is to go out: all of it at an orderly stop, else what the owner has flushed. What is
+ * only gathered does not go out behind a cipher's own words. */
+static bool stream_has_to_send(const struct stream *stream)
+{
+    if (stream->state == STREAM_STOPPING) {
+        return stream->stop_how != STOP_NOW;
+    }
+    return stream->owes_sent;
+}
+
 void stream_sent(struct stream *stream, int result)
 {
+    int error = result < 0 ? result : 0;
     stream_drop_sent(stream);
-    if (result < 0) {
-        stream_drop_out(stream);
-        stream_drop_body(stream);
-    } else if (stream->stop_how != STOP_NOW || stream->state != STREAM_STOPPING) {
-        if (stream_send_next(stream)) {
+    if (stream_has_to_send(stream)) {
+        if (error == 0 && stream_send_next(stream)) {
             return;
         }
+        stream_drop_out(stream);
+        stream_drop_body(stream);
     }
     if (stream->state == STREAM_STOPPING) {
-        if (result < 0) {
-            stream->ended = true;
-        }
+        stream->ended = stream->ended || error < 0;
         stream_advance_stop(stream);
         return;
     }
-    if (stream->security == SECURITY_NONE || !stream_cipher_sent(stream, result)) {
-        stream->on_event(stream, STREAM_SENT, result < 0 ? result : 0);
+    if (stream->security != SECURITY_NONE && stream_cipher_sent(stream, error)) {
+        return;
+    }
+    if (stream->owes_sent) {
+        stream->owes_sent = false;
+        stream->on_event(stream, STREAM_SENT, error);
     }
 }
 
@@ -391,7 +408,7 @@ static void stream_finish(struct stream *stream)
 /* One step towards closed: send the rest, linger, join, close. False while an op is still out. */
 static bool stream_try_finish(struct stream *stream)
 {
-    if (stream_is_sending(stream)) {
+    if (!op_is_idle(&stream->tx)) {
         return false;
     }
     bool linger = stream->stop_how == STOP_LINGER && !stream->ended &&
@@ -432,12 +449,13 @@ void stream_stop(struct stream *stream, enum stream_stop_how how)
         stream->stop_how = (uint8_t)(connecting ? STOP_NOW : how);
     }
     stream_enter(stream, STREAM_STOPPING);
+    stream->owes_sent = false;
     stream_drop_in(stream);
     stream_drop_carry(stream);
     stream_drop_raw(stream);
     if (stream->stop_how == STOP_NOW) {
         loop_cancel(stream->loop, &stream->tx);
-    } else if (!stream_is_sending(stream)) {
+    } else if (op_is_idle(&stream->tx)) {
         (void)stream_send_next(stream); /* nothing left: the next line closes */
     }
     (void)stream_try_finish(stream); /* what is still out finishes it from its completion */

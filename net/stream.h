@@ -48,7 +48,8 @@ enum stream_event {
     STREAM_RECEIVED, /* result: new bytes in the window */
     STREAM_ENDED,    /* the peer sends no more: result 0 (orderly) or -errno (with a cipher
                          -ECONNABORTED when it may have been cut short); unread bytes stay readable */
-    STREAM_SENT,     /* all that was flushed has been taken by the kernel; result 0 or -errno */
+    STREAM_SENT,     /* all that was flushed has been taken by the kernel; result 0 or -errno; never
+                         for what a cipher says by itself */
     STREAM_STOPPED,  /* the descriptor is closed; the stream may be used again or freed */
 };
 
@@ -69,6 +70,7 @@ struct stream {
     uint8_t stop_how;     /* enum stream_stop_how while STOPPING */
     uint8_t security;     /* enum stream_security; written by stream_enter_security() alone */
     bool ended;           /* the peer's end, or an error, has been received */
+    bool owes_sent;       /* the owner has flushed something: STREAM_SENT follows */
     bool owes_secured;    /* STREAM_SECURED follows the send in flight */
     bool has_more;        /* the cipher may have plaintext, or its end, without another receive */
     bool awaits_flush;    /* decrypting goes on after the send in flight */
@@ -131,7 +133,7 @@ static inline bool stream_is_reading(const struct stream *stream)
 }
 
 /* Hands the window's buffer over to the caller, who gives it to stream_send_buf() or
- * loop_buf_release(). NULL when the window is empty. */
+ * loop_buf_release(). NULL when the window is empty, or is no lent buffer. */
 struct buf *stream_take(struct stream *stream);
 
 /* Writing. Gathers bytes; nothing is sent before stream_flush(). 0, or -ENOBUFS when they do not
@@ -149,13 +151,19 @@ void stream_flush(struct stream *stream);
  * every case. At most one at a time (assert). */
 void stream_send_buf(struct stream *stream, struct buf *buf);
 
-/* True while anything gathered or given is not yet taken by the kernel. */
+/* True from a flush that had something to send until its STREAM_SENT. */
 static inline bool stream_is_sending(const struct stream *stream)
 {
-    return !op_is_idle(&stream->tx);
+    return stream->owes_sent;
 }
 
-/* True when nothing is gathered, given or in flight. */
+/* True while anything gathered or given is not yet taken by the kernel, flushed or not. */
+static inline bool stream_has_unsent(const struct stream *stream)
+{
+    return stream->owes_sent || stream->out_len > 0 || stream->body != NULL;
+}
+
+/* True when nothing is gathered, given or in flight, a cipher's own words included. */
 static inline bool stream_is_drained(const struct stream *stream)
 {
     return op_is_idle(&stream->tx) && stream->out_len == 0 && stream->body == NULL;

@@ -66,7 +66,7 @@ static void shake_done(struct stream *stream)
     assert(stream->raw == NULL);
     stream->raw = stream->in;
     stream->in = NULL;
-    if (stream_is_sending(stream)) {
+    if (!op_is_idle(&stream->tx)) {
         stream->owes_secured = true;
         return;
     }
@@ -113,7 +113,7 @@ static int shake_round(struct stream *stream, uint32_t *ret_sent)
 static void stream_shake(struct stream *stream)
 {
     uint32_t sent = 0;
-    if (stream_is_sending(stream)) {
+    if (!op_is_idle(&stream->tx)) {
         return; /* its completion comes back here */
     }
     int result = shake_round(stream, &sent);
@@ -273,13 +273,14 @@ static void stream_unseal(struct stream *stream)
         io.in = buf_bytes(stream->raw);
         io.in_len = buf_len(stream->raw);
     }
-    io.out_size = stream_is_sending(stream) ? 0 : sizeof(answer);
+    io.out_size = op_is_idle(&stream->tx) ? sizeof(answer) : 0;
     int result = unseal_into_carry(stream, &io, &got);
     if (stream->raw != NULL) {
         stream->raw->begin += io.in_used;
     }
+    assert(result != CIPHER_WANT_BYTES || io.in_used == io.in_len);
     int error = unseal_answer(stream, &io);
-    bool can_flush = stream_is_sending(stream);
+    bool can_flush = !op_is_idle(&stream->tx);
     if (error < 0 || (result == CIPHER_WANT_FLUSH && !can_flush)) {
         result = error < 0 ? error : -EPROTO;
     }
@@ -380,11 +381,11 @@ bool stream_seal_next(struct stream *stream)
     return true;
 }
 
-bool stream_cipher_sent(struct stream *stream, int result)
+bool stream_cipher_sent(struct stream *stream, int error)
 {
     if (stream->security == SECURITY_HANDSHAKE) {
-        if (result < 0 && op_is_idle(&stream->rx)) {
-            shake_failed(stream, result);
+        if (error < 0 && op_is_idle(&stream->rx)) {
+            shake_failed(stream, error);
         } else if (op_is_idle(&stream->rx) && !stream->ended) {
             stream_shake(stream);
         }
@@ -392,13 +393,12 @@ bool stream_cipher_sent(struct stream *stream, int result)
     }
     if (stream->owes_secured) {
         stream->owes_secured = false;
-        stream->on_event(stream, STREAM_SECURED, result);
+        stream->on_event(stream, STREAM_SECURED, error);
         return true;
     }
     if (stream->awaits_flush) {
         stream->awaits_flush = false;
-        stream_unseal(stream);
-        return true;
+        stream_post_unseal(stream); /* in a turn of its own: the owner may hear of its send now */
     }
     return false;
 }

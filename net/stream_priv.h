@@ -37,8 +37,9 @@ bool stream_has_sealed_input(const struct stream *stream);
 void stream_post_unseal(struct stream *stream);
 /* A receive has completed; takes the buffer over. */
 void stream_cipher_received(struct stream *stream, struct buf *buf, int result);
-/* A send has completed while OPEN, and nothing is left to send. True when the owner is not told. */
-bool stream_cipher_sent(struct stream *stream, int result);
+/* A send has completed while OPEN, and nothing is left to send; 0 or -errno. True when it was the
+ * handshake's. */
+bool stream_cipher_sent(struct stream *stream, int error);
 /* Starts to send what is gathered or given, and while stopping the cipher's last word. False when
  * there is nothing. */
 bool stream_seal_next(struct stream *stream);
