@@ -437,7 +437,7 @@ void lease_refused(struct lease *lease, const char *what, const struct smtp_repl
 /* One complete reply while opening. */
 static void lease_greet(struct lease *lease, const struct smtp_reply *reply)
 {
-    bool good = reply->code / 100 == 2;
+    bool good = reply->code == 250; /* another 2xx answers something else: a second greeting */
     const char *bytes = stream_bytes(&lease->stream);
     if (lease->state == LEASE_GREETING) {
         if (reply->code != 220) {
@@ -503,8 +503,9 @@ static void lease_received(struct lease *lease)
 {
     struct smtp_reply reply;
     int found = lease_scan(lease, &reply);
-    if (found > 0 && stream_len(&lease->stream) > reply.len) {
-        lease_lose(lease, "spoke out of turn", "");
+    bool too_much = found > 0 && stream_len(&lease->stream) > reply.len;
+    if (too_much || (found >= 0 && !stream_is_drained(&lease->stream))) {
+        lease_lose(lease, "spoke out of turn", ""); /* the second: before it can have read ours */
     } else if (found > 0) {
         lease_greet(lease, &reply);
     }
@@ -765,7 +766,11 @@ static void on_timer(struct timer *timer)
         what = expect_rows[lease->expect[0]].what;
     }
     bool opening = lease_is_opening(lease);
-    lease_lose(lease, "timed out waiting for ", what);
+    if (lease->state == LEASE_TLS) {
+        lease_lose_tls(lease, "timed out waiting for the handshake");
+    } else {
+        lease_lose(lease, "timed out waiting for ", what);
+    }
     if (opening) {
         lease_fail(lease);
     } else {

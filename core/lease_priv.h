@@ -49,6 +49,8 @@ void lease_hello_done(struct lease *lease);
 void lease_starttls_answered(struct lease *lease, const struct smtp_reply *reply);
 void lease_secure(struct lease *lease);
 void lease_secured(struct lease *lease, int result);
+/* The connection is lost for a reason of TLS: an opportunistic one may be tried without. */
+void lease_lose_tls(struct lease *lease, const char *why);
 
 /* lease_pool.c's part of opening and of the idle timer. */
 void lease_wait(struct lease *lease);

@@ -78,8 +78,7 @@ static const char *tls_name_of(const struct lease *lease)
     return name[0] != '\0' ? name : NULL;
 }
 
-/* The connection is lost, for a reason of TLS. */
-static void lose_tls(struct lease *lease, const char *why)
+void lease_lose_tls(struct lease *lease, const char *why)
 {
     lease->falls_back = is_opportunistic(lease) && (lease->plain & server_bit(lease)) == 0;
     if (lease->falls_back) {
@@ -96,7 +95,7 @@ void lease_secure(struct lease *lease)
     assert(ctx != NULL); /* the group's `tls` is not off */
     int result = tls_init_client(&lease->tls, ctx, tls_name_of(lease));
     if (result < 0) {
-        lose_tls(lease, strerrordesc_np(-result));
+        lease_lose_tls(lease, strerrordesc_np(-result));
         return;
     }
     stream_secure(&lease->stream, &lease->tls.cipher);
@@ -106,11 +105,14 @@ void lease_secured(struct lease *lease, int result)
 {
     if (result < 0) {
         const char *reason = tls_reason(&lease->tls);
-        lose_tls(lease, reason != NULL ? reason : strerrordesc_np(-result));
+        lease_lose_tls(lease, reason != NULL ? reason : strerrordesc_np(-result));
         return;
     }
     if (lease_is_implicit(lease)) {
         lease_enter(lease, LEASE_GREETING);
+    } else if (stream_has_sealed_input(&lease->stream)) {
+        lease_lose(lease, "TLS: spoke before EHLO", ""); /* it is not the server's turn */
+        return;
     } else {
         lease->extensions = 0;
         lease->size_max = 0;

@@ -177,6 +177,10 @@ static inline bool stream_is_drained(const struct stream *stream)
  */
 void stream_secure(struct stream *stream, struct cipher *cipher);
 
+/* True when plaintext, or the end, may be had without another receive. At STREAM_SECURED: the peer
+ * has sent more in one piece with the end of its handshake. */
+bool stream_has_sealed_input(const struct stream *stream);
+
 static inline bool stream_is_shaking(const struct stream *stream)
 {
     return stream->security == SECURITY_HANDSHAKE || stream->owes_secured;
