@@ -5,6 +5,7 @@
 
 #include <assert.h>
 #include <stdio.h>
+#include <string.h>
 
 static enum tls_version min_version(const struct config *config)
 {
@@ -68,6 +69,16 @@ static int create_clients(const struct config *config, uint32_t group, uint32_t 
     return result;
 }
 
+/* The key whose file `text` complains about: it begins with the file's path. */
+static const char *key_at_fault(const struct config_upstream *upstream, const char *text)
+{
+    size_t len = strlen(upstream->tls_ca);
+    if (len > 0 && strncmp(text, upstream->tls_ca, len) == 0 && text[len] == ':') {
+        return "tls_ca";
+    }
+    return upstream->tls_files.chain[0] != '\0' ? "tls_certificate" : "tls";
+}
+
 int credentials_create(const struct config *config, const struct tls_tickets *tickets,
                        uint32_t count, struct credentials *ret_all, struct credentials_error *error)
 {
@@ -83,8 +94,9 @@ int credentials_create(const struct config *config, const struct tls_tickets *ti
     for (uint32_t i = 0; result == 0 && i < config->upstream_count; i++) {
         result = create_clients(config, i, count, ret_all, &why);
         if (result < 0) {
-            (void)snprintf(error->text, sizeof(error->text), "[upstream:%s] TLS: %s",
-                           config->upstreams[i].name, why.text);
+            (void)snprintf(error->text, sizeof(error->text), "[upstream:%s] %s: %s",
+                           config->upstreams[i].name, key_at_fault(&config->upstreams[i], why.text),
+                           why.text);
         }
     }
     for (uint32_t i = 0; result < 0 && i < count; i++) {
