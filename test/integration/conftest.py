@@ -12,6 +12,8 @@ import tempfile
 import pytest
 
 import weirlab
+import weirpeer
+import weirpki
 
 LOOPS = os.environ.get("WEIR_IO", "io_uring,epoll").split(",")
 
@@ -99,6 +101,21 @@ def smtp_sink(folder, stops):
 def aio_sink(stops):
     stops.append(weirlab.AioSink())
     return stops[-1]
+
+
+@pytest.fixture
+def peer(stops):
+    """Starts an SMTP server with TLS in this process: peer(pair, ...)."""
+    def start(pair, version=None, **options):
+        stops.append(weirpeer.Peer(weirpeer.server_context(pair, version), **options))
+        return stops[-1]
+    return start
+
+
+@pytest.fixture(scope="session")
+def peer_pki(lab):
+    """Certificates of the servers behind the proxy."""
+    return weirpki.Pki(os.path.join(lab, "peer-pki"))
 
 
 @pytest.fixture(scope="session")
