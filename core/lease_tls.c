@@ -110,7 +110,7 @@ void lease_secured(struct lease *lease, int result)
     }
     if (lease_is_implicit(lease)) {
         lease_enter(lease, LEASE_GREETING);
-    } else if (stream_has_sealed_input(&lease->stream)) {
+    } else if (stream_len(&lease->stream) > 0) {
         lease_lose(lease, "TLS: spoke before EHLO", ""); /* it is not the server's turn */
         return;
     } else {

@@ -44,7 +44,8 @@ enum stream_security { SECURITY_NONE, SECURITY_HANDSHAKE, SECURITY_ON };
 enum stream_event {
     STREAM_CONNECTED, /* result: 0 or -errno; after an error the owner calls stream_stop() */
     STREAM_SECURED,  /* the handshake is over and all of it is sent; 0 or -errno; after an error the
-                         owner calls stream_stop() */
+                         owner calls stream_stop(). Plaintext that came in one piece with its end
+                         is in the window then */
     STREAM_RECEIVED, /* result: new bytes in the window */
     STREAM_ENDED,    /* the peer sends no more: result 0 (orderly) or -errno (with a cipher
                          -ECONNABORTED when it may have been cut short); unread bytes stay readable */
@@ -176,10 +177,6 @@ static inline bool stream_is_drained(const struct stream *stream)
  * be drained (assert).
  */
 void stream_secure(struct stream *stream, struct cipher *cipher);
-
-/* True when plaintext, or the end, may be had without another receive. At STREAM_SECURED: the peer
- * has sent more in one piece with the end of its handshake. */
-bool stream_has_sealed_input(const struct stream *stream);
 
 static inline bool stream_is_shaking(const struct stream *stream)
 {

@@ -15,6 +15,7 @@
 
 static void on_unseal(struct op *op, int result);
 static void stream_unseal(struct stream *stream);
+static void unseal_early(struct stream *stream);
 
 static void stream_enter_security(struct stream *stream, enum stream_security security)
 {
@@ -70,6 +71,7 @@ static void shake_done(struct stream *stream)
         stream->owes_secured = true;
         return;
     }
+    unseal_early(stream);
     stream->on_event(stream, STREAM_SECURED, 0);
 }
 
@@ -263,10 +265,10 @@ static void unseal_wait(struct stream *stream, int result, bool could_flush)
     }
 }
 
-static void stream_unseal(struct stream *stream)
+/* Decrypts what is there and settles what the window is; no event. */
+static int unseal_once(struct stream *stream, uint32_t *ret_got)
 {
     char answer[CIPHER_OUT_MIN];
-    uint32_t got = 0;
     struct cipher_io io = {.out = answer};
     assert(stream->in == NULL);
     if (stream->raw != NULL) {
@@ -274,14 +276,13 @@ static void stream_unseal(struct stream *stream)
         io.in_len = buf_len(stream->raw);
     }
     io.out_size = op_is_idle(&stream->tx) ? sizeof(answer) : 0;
-    int result = unseal_into_carry(stream, &io, &got);
+    int result = unseal_into_carry(stream, &io, ret_got);
     if (stream->raw != NULL) {
         stream->raw->begin += io.in_used;
     }
     assert(result != CIPHER_WANT_BYTES || io.in_used == io.in_len);
     int error = unseal_answer(stream, &io);
-    bool can_flush = !op_is_idle(&stream->tx);
-    if (error < 0 || (result == CIPHER_WANT_FLUSH && !can_flush)) {
+    if (error < 0 || (result == CIPHER_WANT_FLUSH && op_is_idle(&stream->tx))) {
         result = error < 0 ? error : -EPROTO;
     }
     if (result < 0 || result == CIPHER_CLOSED) {
@@ -289,12 +290,30 @@ static void stream_unseal(struct stream *stream)
         stream->verdict = result < 0 ? result : 0;
         stream_drop_raw(stream);
     }
-    unseal_settle_window(stream, got);
-    stream->has_more = got > 0 && result != CIPHER_WANT_BYTES;
+    unseal_settle_window(stream, *ret_got);
+    stream->has_more = *ret_got > 0 && result != CIPHER_WANT_BYTES;
+    return result;
+}
+
+static void stream_unseal(struct stream *stream)
+{
+    uint32_t got = 0;
+    int result = unseal_once(stream, &got);
     if (got > 0) {
         stream->on_event(stream, STREAM_RECEIVED, (int)got);
     } else {
-        unseal_wait(stream, result, can_flush);
+        unseal_wait(stream, result, !op_is_idle(&stream->tx));
+    }
+}
+
+/* What came in one piece with the end of the handshake is opened before the owner hears of it: words
+ * of the cipher's own (session tickets) are nothing to him, plaintext stands in the window. */
+static void unseal_early(struct stream *stream)
+{
+    uint32_t got = 0;
+    if (stream->raw != NULL) {
+        (void)unseal_once(stream, &got);
+        stream->has_more = stream->has_more || stream->has_verdict;
     }
 }
 
@@ -393,6 +412,9 @@ bool stream_cipher_sent(struct stream *stream, int error)
     }
     if (stream->owes_secured) {
         stream->owes_secured = false;
+        if (error == 0) {
+            unseal_early(stream);
+        }
         stream->on_event(stream, STREAM_SECURED, error);
         return true;
     }

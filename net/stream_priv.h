@@ -31,6 +31,8 @@ void stream_advance_stop(struct stream *stream);
 void stream_forget_cipher(struct stream *stream);
 void stream_drop_raw(struct stream *stream);
 void stream_drop_sealed(struct stream *stream);
+/* True when plaintext, or the end, may be had without another receive. */
+bool stream_has_sealed_input(const struct stream *stream);
 /* Decrypts in the next turn; STREAM_RECEIVED or STREAM_ENDED follow as after a receive. */
 void stream_post_unseal(struct stream *stream);
 /* A receive has completed; takes the buffer over. */

@@ -111,6 +111,9 @@ static inline void rig_on_event(struct stream *stream, enum stream_event event, 
     case STREAM_SECURED:
         assert_true(result <= 0);
         rig.asked_secure--;
+        if (result == 0) {
+            rig_take(); /* what came in one piece with the end of the handshake */
+        }
         break;
     case STREAM_CONNECTED:
     case STREAM_STOPPED:

@@ -58,12 +58,37 @@ static void data_behind_the_handshake_is_not_lost(struct world *world)
         far_put(TOY_CLOSE, 0);
         rig_run(STEP_WHOLE, false);
         assert_int_equal(rig.results[STREAM_SECURED], 0);
+        assert_int_equal(rig.got, 500);
         rig.reads = true;
         assert_int_equal(rig_read(), 0);
         rig_run(0, false);
         assert_int_equal(rig.got, 500);
         assert_int_equal(rig.counts[STREAM_ENDED], 1);
         assert_int_equal(rig.results[STREAM_ENDED], 0);
+        rig_close();
+    }
+}
+
+/* As session tickets are, which some servers send in one piece with their last flight. */
+static void words_of_the_cipher_behind_the_handshake_are_no_data(struct world *world)
+{
+    for (int i = 0; i < 2; i++) {
+        rig_open(world);
+        const struct toy_step *steps = i == 0 ? as_server : as_client;
+        rig_secure(steps);
+        far_put_flights(steps);
+        far_put(TOY_UPDATE, 0);
+        far_put(TOY_UPDATE, 0);
+        rig_run(STEP_WHOLE, false);
+        assert_int_equal(rig.results[STREAM_SECURED], 0);
+        assert_int_equal(stream_len(&rig.stream), 0);
+        assert_int_equal(rig.answers, 2);
+        rig.reads = true;
+        assert_int_equal(rig_read(), 0);
+        far_put(TOY_DATA, 9);
+        rig_run(STEP_WHOLE, false);
+        assert_int_equal(rig.got, 9);
+        assert_int_equal(rig.counts[STREAM_SENT], 0);
         rig_close();
     }
 }
@@ -464,6 +489,7 @@ int main(int argc, char **argv)
         CLAUSE(both_roles_shake_hands_and_talk),
         CLAUSE(secured_says_0_when_the_last_flight_is_out),
         CLAUSE(data_behind_the_handshake_is_not_lost),
+        CLAUSE(words_of_the_cipher_behind_the_handshake_are_no_data),
         CLAUSE(window_goes_through_the_cipher),
         CLAUSE(flight_larger_than_a_chunk_goes_out_in_parts),
         CLAUSE(failed_handshake_says_why),
