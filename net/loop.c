@@ -326,14 +326,24 @@ void loop_timer_stop(struct loop *loop, struct timer *timer)
     timer_stop(&loop->wheel, timer);
 }
 
-int loop_socket(struct loop *loop, int family)
+static int socket_of_type(struct loop *loop, int family, int type)
 {
-    int fd = loop->backend->socket(loop, family);
+    int fd = loop->backend->socket(loop, family, type);
     if (fd >= (int)loop->fd_count) {
         loop->backend->close(loop, fd);
         return -EMFILE;
     }
     return fd;
+}
+
+int loop_socket(struct loop *loop, int family)
+{
+    return socket_of_type(loop, family, SOCK_STREAM);
+}
+
+int loop_socket_dgram(struct loop *loop, int family)
+{
+    return socket_of_type(loop, family, SOCK_DGRAM);
 }
 
 int loop_shutdown(struct loop *loop, int fd, int how)

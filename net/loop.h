@@ -140,6 +140,9 @@ void loop_timer_stop(struct loop *loop, struct timer *timer);
 /* Descriptors. These calls cannot block. loop_socket: TCP_NODELAY is set where the family has it.
  * fd or -errno. */
 int loop_socket(struct loop *loop, int family);
+/* A datagram socket: connect it, then a receive is one datagram (cut to BUF_SIZE; 0: an empty one, no
+ * end) and a send is one. What ICMP tells of the peer is the result of either. fd or -errno. */
+int loop_socket_dgram(struct loop *loop, int family);
 /* shutdown(2), called directly: no queue can overtake it and no number can be reused before it. 0
  * or -errno. */
 int loop_shutdown(struct loop *loop, int fd, int how);

@@ -24,7 +24,7 @@ struct loop_backend {
      * starved receive. */
     void (*buf_release)(struct loop *loop, struct buf *buf);
     int64_t (*clock_ms)(struct loop *loop);
-    int (*socket)(struct loop *loop, int family);
+    int (*socket)(struct loop *loop, int family, int type); /* SOCK_STREAM or SOCK_DGRAM */
     int (*shutdown)(struct loop *loop, int fd, int how);
     void (*close)(struct loop *loop, int fd);
     /* Thread-safe: makes a waiting poll return and the wake op ready. */
@@ -58,7 +58,7 @@ void loop_ready(struct loop *loop, struct op *op, int result);
 
 /* What both kernel backends share: monotonic clock, socket(2), shutdown(2), close(2). */
 int64_t loop_os_clock_ms(struct loop *loop);
-int loop_os_socket(struct loop *loop, int family);
+int loop_os_socket(struct loop *loop, int family, int type);
 int loop_os_shutdown(struct loop *loop, int fd, int how);
 void loop_os_close(struct loop *loop, int fd);
 

@@ -48,6 +48,7 @@ struct slot {
     bool not_read;  /* a read would say EAGAIN, as far as we know */
     bool not_write; /* likewise a write */
     bool ended;     /* end or error of the peer seen: reading never says EAGAIN again */
+    bool dgram;     /* a short read is one datagram, and the next may wait behind it */
 };
 
 struct epoll {
@@ -126,7 +127,7 @@ static void recv_try(struct loop *loop, struct op *op)
         len = recv(op->fd, buf_bytes(buf), BUF_SIZE, MSG_DONTWAIT);
     } while (len < 0 && errno == EINTR);
     if (len > 0) {
-        slot->not_read = len < BUF_SIZE && !slot->ended;
+        slot->not_read = len < BUF_SIZE && !slot->ended && !slot->dgram;
         buf->end += (uint32_t)len;
         op->buf = buf;
         loop_ready(loop, op, (int)len);
@@ -340,6 +341,15 @@ static void epoll_buf_release(struct loop *loop, struct buf *buf)
     buf_put(&loop->bufs, buf); /* a starved receive gets it at the next poll */
 }
 
+static int epoll_socket(struct loop *loop, int family, int type)
+{
+    int fd = loop_os_socket(loop, family, type);
+    if (fd >= 0 && (uint32_t)fd < loop->fd_count) {
+        slot_of(loop, fd)->dgram = type == SOCK_DGRAM;
+    }
+    return fd;
+}
+
 static void epoll_close(struct loop *loop, int fd)
 {
     if ((uint32_t)fd < loop->fd_count) {
@@ -413,7 +423,7 @@ const struct loop_backend loop_epoll = {
     .poll = epoll_poll,
     .buf_release = epoll_buf_release,
     .clock_ms = loop_os_clock_ms,
-    .socket = loop_os_socket,
+    .socket = epoll_socket,
     .shutdown = loop_os_shutdown,
     .close = epoll_close,
     .wake = epoll_wake,

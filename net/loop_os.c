@@ -20,14 +20,14 @@ int64_t loop_os_clock_ms(struct loop *loop)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-int loop_os_socket(struct loop *loop, int family)
+int loop_os_socket(struct loop *loop, int family, int type)
 {
     (void)loop;
-    int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) {
         return -errno;
     }
-    if (family == AF_INET || family == AF_INET6) {
+    if (type == SOCK_STREAM && (family == AF_INET || family == AF_INET6)) {
         int on = 1;
         int result = setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
         assert(result == 0); /* a new TCP socket has this option */

@@ -105,6 +105,11 @@ static uint32_t recv_len(struct sim *sim, struct sim_end *end)
 
 static void recv_bytes(struct sim *sim, struct sim_end *end, struct op *op)
 {
+    if (end->dgram && sim_dgram_len(end) == 0) {
+        sim_dgram_take(sim, end, NULL);
+        complete(sim, op, 0);
+        return;
+    }
     struct loop *loop = sim->loop;
     struct buf *buf = buf_get(&loop->bufs);
     if (buf == NULL) {
@@ -113,11 +118,16 @@ static void recv_bytes(struct sim *sim, struct sim_end *end, struct op *op)
         list_push_back(&loop->starved, &op->node);
         return;
     }
-    uint32_t len = recv_len(sim, end);
-    memcpy(buf_bytes(buf), end->queue + end->begin, len);
+    uint32_t len = end->dgram ? (uint32_t)sim_dgram_len(end) : recv_len(sim, end);
+    assert(len <= BUF_SIZE);
+    if (end->dgram) {
+        sim_dgram_take(sim, end, buf_bytes(buf));
+    } else {
+        memcpy(buf_bytes(buf), end->queue + end->begin, len);
+        sim_queue_take(sim, end, len);
+    }
     buf->end += len;
     op->buf = buf;
-    sim_queue_take(sim, end, len);
     complete(sim, op, (int)len);
 }
 
@@ -143,6 +153,11 @@ static void look_send(struct sim *sim, struct op *op)
     int error = end->kind == SIM_STREAM ? sim_send_error(end) : -ENOTCONN;
     if (error != 0) {
         complete(sim, op, error);
+        return;
+    }
+    if (end->dgram) {
+        sim_dgram_put(sim, end, op->data, op->len);
+        complete(sim, op, (int)op->len);
         return;
     }
     if (end->orphan) {
@@ -270,7 +285,7 @@ static bool break_by_chance(struct sim *sim, struct op *op)
         return false;
     }
     struct sim_end *end = sim_end(sim, op->fd);
-    if (end->peer < 0 || !sim_chance(sim, sim->options.reset_ppm, 1000000)) {
+    if (end->peer < 0 || end->dgram || !sim_chance(sim, sim->options.reset_ppm, 1000000)) {
         return false;
     }
     sim_break(sim, end);
@@ -442,10 +457,15 @@ static int64_t sim_clock_ms(struct loop *loop)
     return sim_of(loop)->now_ms;
 }
 
-static int sim_socket(struct loop *loop, int family)
+static int sim_socket(struct loop *loop, int family, int type)
 {
     (void)family; /* addresses are bytes here */
-    return sim_open(sim_of(loop), SIM_SOCKET);
+    struct sim *sim = sim_of(loop);
+    int fd = sim_open(sim, SIM_SOCKET);
+    if (fd >= 0) {
+        sim_end(sim, fd)->dgram = type == SOCK_DGRAM;
+    }
+    return fd;
 }
 
 static int sim_shutdown(struct loop *loop, int fd, int how)

@@ -101,6 +101,12 @@ void sim_eof(struct sim *sim, int fd);   /* this end sends no more; it can still
 void sim_reset(struct sim *sim, int fd); /* the other end finds -ECONNRESET; close this one too */
 void sim_close(struct sim *sim, int fd);
 
+/* Datagrams: an end that the loop connected with a datagram socket, to the same listeners. sim_write()
+ * and sim_read() move one whole message (lost without room, 0 octets are one, too); the far end never
+ * learns of a close. sim_refuse(): the other end finds -ECONNREFUSED, once. */
+bool sim_is_dgram(const struct sim *sim, int fd);
+void sim_refuse(struct sim *sim, int fd);
+
 /* ---- exact control, per end; lasts until the descriptor is closed ---- */
 
 /* A receive at this end gets at most `len` bytes; 0: no bound. */

@@ -194,6 +194,35 @@ void sim_queue_take(struct sim *sim, struct sim_end *end, uint32_t len)
     }
 }
 
+int sim_dgram_len(const struct sim_end *end)
+{
+    uint16_t len;
+    if (sim_waiting(end) == 0) {
+        return -1;
+    }
+    memcpy(&len, end->queue + end->begin, sizeof(len));
+    return len;
+}
+
+void sim_dgram_take(struct sim *sim, struct sim_end *end, void *data)
+{
+    uint32_t len = (uint32_t)sim_dgram_len(end);
+    if (len > 0) {
+        memcpy(data, end->queue + end->begin + sizeof(uint16_t), len);
+    }
+    sim_queue_take(sim, end, (uint32_t)sizeof(uint16_t) + len);
+}
+
+void sim_dgram_put(struct sim *sim, struct sim_end *end, const void *data, uint32_t len)
+{
+    struct sim_end *peer = sim_peer(sim, end);
+    uint16_t head = (uint16_t)len;
+    if (peer != NULL && sizeof(head) + len <= sim_space(sim, end)) {
+        sim_queue_put(sim, peer, (const char *)&head, sizeof(head));
+        sim_queue_put(sim, peer, data, len);
+    }
+}
+
 static void end_fail(struct sim *sim, struct sim_end *end)
 {
     end->error = -ECONNRESET;
@@ -314,6 +343,7 @@ int sim_establish(struct sim *sim, struct sim_listener *listener, int fd)
     if (other < 0) {
         return other;
     }
+    sim_end(sim, other)->dgram = sim_end(sim, fd)->dgram;
     join(sim, fd, other);
     listener->backlog[(listener->first + listener->count) % SIM_BACKLOG_MAX] = other;
     listener->count++;
@@ -376,6 +406,10 @@ int64_t sim_write(struct sim *sim, int fd, const void *data, uint32_t len)
     struct sim_end *end = sim_end(sim, fd);
     assert(end->kind == SIM_STREAM);
     assert(end->tx == NULL); /* driven by the loop */
+    if (end->dgram) {
+        sim_dgram_put(sim, end, data, len);
+        return len;
+    }
     int error = sim_send_error(end);
     if (error != 0) {
         return error;
@@ -398,6 +432,14 @@ int64_t sim_read(struct sim *sim, int fd, void *data, uint32_t len)
     assert(end->kind == SIM_STREAM);
     assert(end->rx == NULL); /* driven by the loop */
     uint32_t waiting = sim_waiting(end);
+    if (end->dgram) {
+        int moved = waiting > 0 ? sim_dgram_len(end) : -EAGAIN;
+        assert(moved <= (int)len);
+        if (moved >= 0) {
+            sim_dgram_take(sim, end, data);
+        }
+        return moved;
+    }
     if (waiting > 0) {
         uint32_t moved = len < waiting ? len : waiting;
         memcpy(data, end->queue + end->begin, moved);
@@ -458,6 +500,21 @@ void sim_reset(struct sim *sim, int fd)
     }
 }
 
+bool sim_is_dgram(const struct sim *sim, int fd)
+{
+    return sim_end(sim, fd)->dgram;
+}
+
+void sim_refuse(struct sim *sim, int fd)
+{
+    struct sim_end *peer = sim_peer(sim, sim_end(sim, fd));
+    assert(sim_end(sim, fd)->dgram);
+    if (peer != NULL) {
+        peer->error = -ECONNREFUSED;
+        touch_end(sim, peer);
+    }
+}
+
 static void listener_close(struct sim *sim, int fd)
 {
     struct sim_listener *listener = listener_of(sim, fd);
@@ -475,6 +532,8 @@ void sim_close(struct sim *sim, int fd)
     struct sim_end *peer = sim_peer(sim, end);
     if (end->kind == SIM_LISTENER) {
         listener_close(sim, fd);
+    } else if (peer != NULL && end->dgram) {
+        peer->peer = -1; /* it will never know */
     } else if (peer != NULL && sim_waiting(end) > 0) {
         end_fail(sim, peer);
     } else if (peer != NULL) {

@@ -18,6 +18,7 @@ enum sim_kind { SIM_FREE, SIM_SOCKET, SIM_LISTENER, SIM_STREAM };
 
 struct sim_end {
     uint8_t kind;
+    bool dgram;        /* the queue holds messages, each with its length in front */
     bool eof;          /* the other end sends no more */
     bool write_closed; /* this end sends no more */
     bool read_closed;
@@ -91,6 +92,12 @@ uint32_t sim_space(const struct sim *sim, const struct sim_end *end);
 
 void sim_queue_put(struct sim *sim, struct sim_end *end, const char *data, uint32_t len);
 void sim_queue_take(struct sim *sim, struct sim_end *end, uint32_t len);
+
+/* Datagrams: the length of the first that waits, -1 when there is none; taking it; leaving one at the
+ * other end, where it is lost when there is no room, or nobody. */
+int sim_dgram_len(const struct sim_end *end);
+void sim_dgram_take(struct sim *sim, struct sim_end *end, void *data);
+void sim_dgram_put(struct sim *sim, struct sim_end *end, const void *data, uint32_t len);
 
 /* Both ends find a reset. */
 void sim_break(struct sim *sim, struct sim_end *end);
