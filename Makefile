@@ -12,7 +12,7 @@ endif
 SAN ?=
 OPT ?= -O2
 WERROR ?= -Werror
-PKGS := liburing
+PKGS := liburing ldns
 # wolfSSL: the lean static library that dist/deps-wolfssl.sh builds when a goal needs it, Debian's package
 # where that cannot be had; WOLFSSL=system insists on the package. The two differ in the layout of
 # structs, so a change of mind compiles anew.

@@ -39,6 +39,9 @@ int dns_name_text(const uint8_t *wire, uint32_t len, char out[DNS_TEXT_MAX])
 {
     uint32_t at = 0;
     uint32_t text = 0;
+    if (len > DNS_NAME_MAX) {
+        return -EINVAL;
+    }
     while (at < len && wire[at] != 0) {
         uint32_t label = wire[at++];
         if (label > DNS_LABEL_MAX || label >= len - at || text + label + 1 >= DNS_TEXT_MAX) {

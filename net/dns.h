@@ -42,7 +42,7 @@ enum dns_status {
     DNS_FAILED,  /* no answer in time, SERVFAIL, malformed, ...: nothing is known */
 };
 
-/* Record data in wire form, names in it uncompressed. */
+/* Record data in wire form, names in it uncompressed and in lower case. */
 struct dns_record {
     const uint8_t *data;
     uint16_t len;

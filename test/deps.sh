@@ -10,7 +10,7 @@
 set -u
 
 declare -A packages=(
-    [build]="gcc libc6-dev make pkg-config liburing-dev libwolfssl-dev libinih-dev"
+    [build]="gcc libc6-dev make pkg-config liburing-dev libwolfssl-dev libinih-dev libldns-dev"
     [run]=""
     [lean]="dpkg-dev debian-archive-keyring"
     [test]="libcmocka-dev python3 python3-pytest python3-pytest-timeout python3-yaml python3-aiosmtpd postfix swaks
