@@ -455,7 +455,7 @@ static void stopped_with_messages_on_their_way(void)
 {
     lab_open_one(LIE_SILENCE);
     for (int turns = 0; turns < 6; turns++) {
-        char name[16];
+        char name[32];
         snprintf(name, sizeof(name), "n%d.org", turns);
         struct asked *asked = ask(turns, name);
         for (int i = 0; i < turns; i++) {
@@ -472,7 +472,7 @@ static void too_many_questions(void)
     memset(asked, 0, sizeof(asked));
     lab_open_one(LIE_SILENCE);
     for (int i = 0; i <= QUESTIONS_MAX; i++) {
-        char name[16];
+        char name[32];
         int len = snprintf(name, sizeof(name), "n%d.org", i);
         assert_int_equal(dns_ask(dns_client_dns(lab.client), &asked[i].query, name, (uint32_t)len,
                                  DNS_A, on_answer),
@@ -491,7 +491,7 @@ static void every_message_has_a_port_of_its_own(void)
 {
     lab_open_one(LIE_NONE);
     for (int i = 0; i < 40; i++) {
-        char name[16];
+        char name[32];
         snprintf(name, sizeof(name), "n%d.org", i);
         is_true_answer(ask_and_wait(name));
     }
