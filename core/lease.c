@@ -499,7 +499,7 @@ void lease_read(struct lease *lease)
 }
 
 /* Bytes came while the connection is being opened. */
-static void lease_received(struct lease *lease)
+void lease_received(struct lease *lease)
 {
     struct smtp_reply reply;
     int found = lease_scan(lease, &reply);

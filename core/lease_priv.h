@@ -41,6 +41,8 @@ void lease_say(struct lease *lease, enum lease_state state, const char *line);
 void lease_say_hello(struct lease *lease, enum lease_state state, const char *verb);
 void lease_ready(struct lease *lease);
 void lease_read(struct lease *lease);
+/* Looks at what is in the window while opening, and reads on. */
+void lease_received(struct lease *lease);
 void lease_refused(struct lease *lease, const char *what, const struct smtp_reply *reply);
 
 /* lease_tls.c's part of opening. */

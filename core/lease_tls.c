@@ -110,6 +110,7 @@ void lease_secured(struct lease *lease, int result)
     }
     if (lease_is_implicit(lease)) {
         lease_enter(lease, LEASE_GREETING);
+        lease_received(lease); /* it may have come with the end of the handshake */
     } else if (stream_len(&lease->stream) > 0) {
         lease_lose(lease, "TLS: spoke before EHLO", ""); /* it is not the server's turn */
         return;
@@ -117,6 +118,6 @@ void lease_secured(struct lease *lease, int result)
         lease->extensions = 0;
         lease->size_max = 0;
         lease_say_hello(lease, LEASE_EHLO, "EHLO");
+        lease_read(lease);
     }
-    lease_read(lease);
 }
