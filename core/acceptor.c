@@ -2,11 +2,12 @@
  * acceptor - see core/acceptor.h.
  *
  * Level-triggered epoll over all listeners and the stop eventfd. Readiness is enough here:
- * accept4() until EAGAIN, at most ACCEPT_BATCH for one listener before the others get their turn. A
- * full ring passes the connection to the next worker; when all are full, or max_sessions is
- * reached, the client reads 421 and may try its next MX. When the system is out of descriptors or
- * memory, accept() would fail at once again and again: the listeners are left alone for PAUSE_MS,
- * connections wait in the backlog meanwhile, and one line says so.
+ * accept4() until EAGAIN, at most ACCEPT_BATCH for one listener before the others get their turn. The
+ * worker with the fewest connections takes the next one; where its ring is full, the one behind it.
+ * When all are full, or max_sessions is reached, the client reads 421 and may try its next MX. When
+ * the system is out of descriptors or memory, accept() would fail at once again and again: the
+ * listeners are left alone for PAUSE_MS, connections wait in the backlog meanwhile, and one line
+ * says so.
  */
 #include "core/acceptor.h"
 
@@ -147,8 +148,24 @@ static void refuse(int fd, const char *line)
     (void)close(fd);
 }
 
+/* The worker with the fewest connections, so that the pools of all of them together stay small;
+ * among equals it goes round. */
+static uint32_t lightest(const struct acceptor *acceptor)
+{
+    uint32_t best = acceptor->next_worker;
+    for (uint32_t i = 1; i < acceptor->worker_count; i++) {
+        uint32_t index = (acceptor->next_worker + i) % acceptor->worker_count;
+        if (handoff_held(acceptor->workers[index]->handoff) <
+            handoff_held(acceptor->workers[best]->handoff)) {
+            best = index;
+        }
+    }
+    return best;
+}
+
 static bool offer(struct acceptor *acceptor, const struct handoff_item *item)
 {
+    acceptor->next_worker = lightest(acceptor);
     for (uint32_t i = 0; i < acceptor->worker_count; i++) {
         struct worker *worker = acceptor->workers[acceptor->next_worker];
         acceptor->next_worker = (acceptor->next_worker + 1) % acceptor->worker_count;

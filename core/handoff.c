@@ -12,6 +12,7 @@ void handoff_init(struct handoff *handoff)
     atomic_init(&handoff->head, 0);
     atomic_init(&handoff->tail, 0);
     atomic_init(&handoff->is_waiting, 0);
+    atomic_init(&handoff->held, 0);
 }
 
 bool handoff_put(struct handoff *handoff, const struct handoff_item *item, bool *ret_wake)
@@ -23,6 +24,7 @@ bool handoff_put(struct handoff *handoff, const struct handoff_item *item, bool 
         return false;
     }
     handoff->items[head % HANDOFF_SIZE] = *item;
+    atomic_fetch_add_explicit(&handoff->held, 1, memory_order_relaxed);
     atomic_store(&handoff->head, head + 1);
     *ret_wake = atomic_exchange(&handoff->is_waiting, 0) != 0;
     return true;
@@ -38,6 +40,16 @@ bool handoff_get(struct handoff *handoff, struct handoff_item *ret_item)
     *ret_item = handoff->items[tail % HANDOFF_SIZE];
     atomic_store_explicit(&handoff->tail, tail + 1, memory_order_release);
     return true;
+}
+
+void handoff_done(struct handoff *handoff)
+{
+    atomic_fetch_sub_explicit(&handoff->held, 1, memory_order_relaxed);
+}
+
+uint32_t handoff_held(const struct handoff *handoff)
+{
+    return atomic_load_explicit(&handoff->held, memory_order_relaxed);
 }
 
 bool handoff_has(const struct handoff *handoff)

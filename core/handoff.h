@@ -33,6 +33,7 @@ struct handoff {
     _Alignas(64) _Atomic uint32_t head;
     _Alignas(64) _Atomic uint32_t tail;
     _Alignas(64) _Atomic uint32_t is_waiting; /* the consumer is, or is about to be, asleep */
+    _Alignas(64) _Atomic uint32_t held;       /* handed over and not yet ended */
     struct handoff_item items[HANDOFF_SIZE];
 };
 
@@ -43,6 +44,12 @@ bool handoff_put(struct handoff *handoff, const struct handoff_item *item, bool 
 
 /* Consumer. False when the ring is empty. */
 bool handoff_get(struct handoff *handoff, struct handoff_item *ret_item);
+
+/* Consumer: a connection that it took has ended. */
+void handoff_done(struct handoff *handoff);
+
+/* Anybody. Connections in the ring and in the consumer's hands; a moment old. */
+uint32_t handoff_held(const struct handoff *handoff);
 
 /* Consumer. True when something waits in the ring. */
 bool handoff_has(const struct handoff *handoff);

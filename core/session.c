@@ -326,6 +326,7 @@ void session_free(struct session *session)
     session->magic = 0;
     pool_put(&worker->sessions, session);
     atomic_fetch_sub_explicit(&worker->shared->sessions, 1, memory_order_relaxed);
+    handoff_done(worker->handoff);
 }
 
 void session_shut_down(struct session *session)

@@ -288,6 +288,7 @@ static bool worker_take_new(struct worker *worker)
         }
         if (!session_start(worker, &item)) {
             atomic_fetch_sub_explicit(&worker->shared->sessions, 1, memory_order_relaxed);
+            handoff_done(worker->handoff);
         }
     }
     return true;
