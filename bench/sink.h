@@ -29,6 +29,7 @@ struct sink {
     struct sink_rules rules;
     struct sink_counts counts;
     struct sink_journal *journal; /* NULL: messages are only counted */
+    bool names_addresses;         /* -a: replies repeat the address that they are about */
     struct pool sessions;
     struct pool chunks;
     struct list_node live; /* sessions */

@@ -8,6 +8,7 @@
 #include "bench/sink_session.h"
 
 #include <assert.h>
+#include <stdio.h>
 
 #include "core/smtp_command.h"
 
@@ -104,6 +105,30 @@ static struct text params_behind(struct text args, struct text path)
     return (struct text){.at = at, .len = (uint32_t)(end - at)};
 }
 
+static bool text_begins(struct text text, const char *prefix)
+{
+    return text_is((struct text){.at = text.at, .len = (uint32_t)strnlen(prefix, text.len)},
+                   prefix);
+}
+
+/* With -a the reply repeats the address, and an address may ask for a refusal. */
+static struct text judge_address(struct sink_session *session, struct text path, struct text usual)
+{
+    if (!session->sink->names_addresses) {
+        return usual;
+    }
+    const char *code = "250 2.1.5";
+    if (text_begins(path, "refuse")) {
+        code = "550 5.1.1";
+    } else if (text_begins(path, "defer")) {
+        code = "450 4.2.1";
+    }
+    int path_len = path.len < SINK_ANSWER_PATH_MAX ? (int)path.len : SINK_ANSWER_PATH_MAX;
+    int len =
+        snprintf(session->space, sizeof(session->space), "%s <%.*s>\r\n", code, path_len, path.at);
+    return (struct text){.at = session->space, .len = (uint32_t)len};
+}
+
 static struct text check_mail(struct sink_session *session, struct request *request)
 {
     const struct sink *sink = session->sink;
@@ -124,7 +149,7 @@ static struct text check_mail(struct sink_session *session, struct request *requ
         return TEXT("452 4.3.1 Too many messages in work\r\n");
     }
     request->params = params_behind(request->args, request->mail.path.whole);
-    return TEXT("250 2.1.0 Ok\r\n");
+    return judge_address(session, request->mail.path.whole, TEXT("250 2.1.0 Ok\r\n"));
 }
 
 static void apply_mail(struct sink_session *session, const struct request *request)
@@ -158,7 +183,8 @@ static struct text check_rcpt(struct sink_session *session, struct request *requ
     if (transaction->message != NULL) {
         is_full |= !sink_message_has_room(transaction->message, path, request->params);
     }
-    return is_full ? TEXT("452 4.5.3 Too many recipients\r\n") : TEXT("250 2.1.5 Ok\r\n");
+    return is_full ? TEXT("452 4.5.3 Too many recipients\r\n")
+                   : judge_address(session, path, TEXT("250 2.1.5 Ok\r\n"));
 }
 
 static void apply_rcpt(struct sink_session *session, const struct request *request)

@@ -72,6 +72,12 @@ static struct text envelope_at(const struct sink_message *message, uint32_t inde
     return (struct text){.at = message->envelope + begin, .len = message->ends[index] - begin};
 }
 
+struct text sink_message_sender(const struct sink_message *message)
+{
+    assert(message->has_sender);
+    return envelope_at(message, 0);
+}
+
 /* ---- the file ---- */
 
 static void incoming_name(const struct sink_message *message, char name[SINK_FILE_NAME_MAX])

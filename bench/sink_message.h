@@ -49,6 +49,9 @@ bool sink_message_has_room(const struct sink_message *message, struct text path,
 /* The sender first, then each recipient. Asserts that there is room. */
 void sink_message_add_path(struct sink_message *message, struct text path, struct text params);
 
+/* The sender's address as it was given; borrowed from the message. Asserts that there is one. */
+struct text sink_message_sender(const struct sink_message *message);
+
 /* Creates the file; harmless when it is there and still empty. 0 or -errno. */
 int sink_message_open(struct sink_message *message) __attribute__((warn_unused_result));
 

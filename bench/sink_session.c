@@ -205,15 +205,25 @@ static void on_stream_event(struct stream *stream, enum stream_event event, int 
     assert(!"event of a stream that was accepted");
 }
 
-static void answer_kept(struct sink_session *session, uint32_t number, int result)
+static void answer_kept(struct sink_session *session, const struct sink_message *message,
+                        int result)
 {
     if (result < 0) {
         session->answer = TEXT("451 4.3.0 Message not kept\r\n");
-    } else if (!session->plan.has_reply) {
-        int len = snprintf(session->space, sizeof(session->space),
-                           "250 2.0.0 Ok: kept as %" PRIu32 "\r\n", number);
-        session->answer = (struct text){.at = session->space, .len = (uint32_t)len};
+        return;
     }
+    if (session->plan.has_reply) {
+        return;
+    }
+    struct text about = TEXT("Ok:");
+    if (session->sink->names_addresses) {
+        about = sink_message_sender(message);
+    }
+    int about_len = about.len < SINK_ANSWER_PATH_MAX ? (int)about.len : SINK_ANSWER_PATH_MAX;
+    int len =
+        snprintf(session->space, sizeof(session->space), "250 2.0.0 %.*s kept as %" PRIu32 "\r\n",
+                 about_len, about.at, message->number);
+    session->answer = (struct text){.at = session->space, .len = (uint32_t)len};
 }
 
 void sink_session_committed(struct sink_message *message, int result)
@@ -230,7 +240,7 @@ void sink_session_committed(struct sink_message *message, int result)
         (void)fprintf(stderr, "weir-sink: message not kept: %s\n", strerror(-result));
     }
     if (!session->transaction.answered) {
-        answer_kept(session, message->number, result);
+        answer_kept(session, message, result);
     }
     session_poke(session, CAUSE_COMMIT);
 }

@@ -28,8 +28,9 @@
 #include "net/stream.h"
 
 enum {
-    SINK_ANSWER_SPACE = 64,
-    SINK_LINGER_MS = 1000, /* to take a peer's last bytes, so that our last reply reaches it */
+    SINK_ANSWER_SPACE = 320,
+    SINK_ANSWER_PATH_MAX = 256, /* octets of an address that a reply repeats */
+    SINK_LINGER_MS = 1000,      /* to take a peer's last bytes, so that our last reply reaches it */
 };
 
 enum sink_state {

@@ -68,6 +68,8 @@ static const char usage[] =
     "            actions: delay=MS reply=TEXT drop reset garbage hang drip=MS early close-after\n"
     "  -i IO     auto, io_uring or epoll (default auto)\n"
     "  -n NAME   host name (default weir-sink)\n"
+    "  -a        name the address in each reply to MAIL, RCPT and a message that is kept;\n"
+    "            refuse an address that begins with 'refuse' (550) or 'defer' (450)\n"
     "  -q        say nothing at the start\n"
     "SIGUSR1 prints counts; SIGTERM and SIGINT print them and end it.\n";
 
@@ -105,6 +107,9 @@ static int option_apply(struct program *program, int option, const char *value)
     case 'n':
         options->name = value;
         return 0;
+    case 'a':
+        program->sink.names_addresses = true;
+        return 0;
     case 'q':
         options->quiet = true;
         return 0;
@@ -124,7 +129,7 @@ static int options_parse(struct program *program, int argc, char **argv)
         .io = "auto",
         .name = "weir-sink",
     };
-    while ((option = getopt(argc, argv, "l:d:e:m:i:n:q")) != -1) {
+    while ((option = getopt(argc, argv, "l:d:e:m:i:n:aq")) != -1) {
         int result = option_apply(program, option, optarg);
         if (result < 0) {
             return result;
