@@ -1,5 +1,6 @@
 /*
- * acceptor - the one thread that accepts: all listeners, round-robin to the workers.
+ * acceptor - the one thread that accepts: all listeners, to the worker with the fewest connections,
+ * round-robin among equals.
  */
 #ifndef CORE_ACCEPTOR_H
 #define CORE_ACCEPTOR_H
