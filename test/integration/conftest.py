@@ -14,6 +14,7 @@ import pytest
 import weirlab
 import weirpeer
 import weirpki
+import weirtls
 
 LOOPS = os.environ.get("WEIR_IO", "io_uring,epoll").split(",")
 
@@ -92,6 +93,19 @@ def weir(folder, stops, io):
 
 
 @pytest.fixture
+def secured(weir, sink, pki):
+    """The proxy with TLS in front of a sink: secured(certificate, ..., tls="implicit"). The sink
+    is its `sink`; `rules` are for that."""
+    def start(*certificates, rules=(), **options):
+        server = sink(*rules)
+        chosen = certificates or (pki.ec, pki.rsa)
+        proxy = weir(server, config=weirtls.settings(*chosen, **options))
+        proxy.sink = server
+        return proxy
+    return start
+
+
+@pytest.fixture
 def smtp_sink(folder, stops):
     stops.append(weirlab.SmtpSink(folder))
     return stops[-1]
@@ -116,6 +130,12 @@ def peer(stops):
 def peer_pki(lab):
     """Certificates of the servers behind the proxy."""
     return weirpki.Pki(os.path.join(lab, "peer-pki"))
+
+
+@pytest.fixture(scope="session")
+def pki(lab):
+    """One authority for the whole run."""
+    return weirtls.Pki(os.path.join(lab, "pki"))
 
 
 @pytest.fixture(scope="session")

@@ -292,14 +292,7 @@ def test_clients_that_vanish(limited):
             client.close()
     still_serves(proxy)
     assert len(proxy.server.rows()) == 1
-    weirlab.wait_until(lambda: proxy_connections(proxy) == 0, "all connections are gone")
-
-
-def proxy_connections(proxy):
-    """Established or half-closed connections to the proxy's port."""
-    wanted = f":{proxy.port:04X}"
-    rows = [row.split() for row in weirlab.read("/proc/net/tcp").decode().splitlines()[1:]]
-    return sum(row[1].endswith(wanted) and row[3] in ("01", "08") for row in rows)
+    weirlab.wait_until(lambda: proxy.connections() == 0, "all connections are gone")
 
 
 # ---- lines ----

@@ -235,6 +235,11 @@ class Mailweir(Program):
     def connect(self, **options):
         return smtpraw.Client(self.address, **options)
 
+    def connections(self):
+        """How many are established or half closed at our port."""
+        rows = [row.split() for row in read("/proc/net/tcp").decode().splitlines()[1:]]
+        return sum(row[1].endswith(f":{self.port:04X}") and row[3] in ("01", "08") for row in rows)
+
     def offers(self, wanted):
         """Waits until EHLO offers what is wanted (the upstreams are asked in the background)."""
         def offered():
@@ -434,16 +439,18 @@ virtual unix - n n - - virtual
 showq unix n - n - - showq
 anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache
+tlsmgr unix - - n 1000? 1 tlsmgr
 postlog unix-dgram n - n - 1 postlogd
 """
 
 
 class Postfix:
-    """A whole instance. mailbox() gives a domain of which every address goes to one maildir."""
+    """A whole instance. mailbox() gives a domain of which every address goes to one maildir.
+    `more` is {"main.cf": lines, "master.cf": lines} behind those above."""
 
     MAILBOXES = 100
 
-    def __init__(self, root, name="in", relayhost=""):
+    def __init__(self, root, name="in", relayhost="", more=None):
         self.root = root
         self.name = name
         self.address = ("127.0.0.1", free_port())
@@ -453,9 +460,11 @@ class Postfix:
             os.makedirs(os.path.join(root, folder))
         os.chown(os.path.join(root, "data"), pwd.getpwnam("postfix").pw_uid, -1)
         os.chown(os.path.join(root, "mail"), nobody.pw_uid, nobody.pw_gid)
+        more = {"main.cf": "", "master.cf": "", **(more or {})}
         self.write("main.cf", POSTFIX_MAIN.format(root=root, name=name, relayhost=relayhost,
-                                                  uid=nobody.pw_uid, gid=nobody.pw_gid))
-        self.write("master.cf", POSTFIX_MASTER.format(port=self.address[1]))
+                                                  uid=nobody.pw_uid, gid=nobody.pw_gid)
+                   + more["main.cf"])
+        self.write("master.cf", POSTFIX_MASTER.format(port=self.address[1]) + more["master.cf"])
         names = [] if relayhost else [f"d{n:02}.example" for n in range(self.MAILBOXES)]
         self.write("domains", "".join(f"{n} ok\n" for n in names))
         self.write("mailboxes", "".join(f"@{n} {n}/\n" for n in names))
