@@ -341,7 +341,7 @@ class Cases:
             "expired": (ca.issue("old", f"DNS:{name}", dates=(-30 * DAY, -DAY)), "date|expired"),
             "not yet": (ca.issue("not-yet", f"DNS:{name}", dates=(DAY, 30 * DAY)), "date|valid"),
             "self-signed": (ca.self_signed("self", f"DNS:{name}"), "self.signed|signer|sig"),
-            "no intermediate": (pki.inter.issue("gap", f"DNS:{name}", chained=False), "signer"),
+            "no intermediate": (pki.inter.issue("gap", f"DNS:{name}", chained=False), "signer|verify"),
             "common name": (ca.issue("cn", "DNS:unused.example", subject=f"/CN={name}"), "name"),
             "no alternative name": (ca.issue("cn2", None, subject=f"/CN={name}"), "name"),
             "wildcard in the middle": (ca.issue("mid", "DNS:mx.*.example"), "name"),

@@ -148,7 +148,7 @@ def test_a_220_of_several_lines_is_fine(scene):
 RAW = {"reply": b"250 2.0.0 ok\r\n", "go on": b"354 go on\r\n",
        "all": b"250 ok\r\n250 ok\r\n354 x\r\n",
        "alert": b"\x15\x03\x03\x00\x02\x01\x00", "record": b"\x17\x03\x03\x00\x20" + b"y" * 32,
-       "header": b"\x17\x03\x03\x41\x01"}
+       "header": b"\x17\x03\x03\xff\xff"}
 ANSWERED_AT = {"secured": "rcpt", "ehlo_tls": "rcpt", "mail": "rcpt", "rcpt": "rcpt",
                "data": "data", "body": "eom", "eom": "eom"}
 USUAL = {"ehlo_tls": "250 peer.example", "mail": "250 ok", "rcpt": "250 ok", "data": "354 go",
