@@ -61,6 +61,17 @@ static const char *judge(const struct session *session, const char **ret_decided
     return NULL;
 }
 
+/* Of the piece as its reader will see it: what stands behind a stuffed dot, for example. A dot that
+ * begins a message has a second byte behind it, as it would still be held back otherwise. */
+static char first_octet(struct text held, const char *bytes)
+{
+    char first = held.len > 0 ? held.at[0] : bytes[0];
+    if (first != '.') {
+        return first;
+    }
+    return held.len > 0 ? bytes[0] : bytes[1];
+}
+
 /*
  * Our field on top. A message that begins with white space has no valid header, and its first line
  * would continue our field: an empty line keeps it out of the header.
@@ -126,8 +137,8 @@ static enum step forward_piece(struct session *session, const struct smtp_body_s
         stream_consume(&session->client, step->taken); /* all of it is held back */
         return STEP_MORE;
     }
-    char first = step->held.len > 0 ? step->held.at[0] : stream_bytes(&session->client)[0];
-    uint32_t prefix_len = put_trace(session, first, prefix);
+    uint32_t prefix_len =
+        put_trace(session, first_octet(step->held, stream_bytes(&session->client)), prefix);
     memcpy(prefix + prefix_len, step->held.at, step->held.len);
     prefix_len += step->held.len;
     if (step->end) {

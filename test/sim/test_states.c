@@ -129,6 +129,40 @@ static void test_refused_recipient_leaves_the_others(void **state)
     close_world(&world);
 }
 
+/* ---- our field ---- */
+
+/* What would continue our field is kept out of it, also behind a stuffed dot, and wherever the
+ * first bytes are cut. */
+static void test_white_space_at_the_top_stays_apart(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        bool is_apart;
+    } rows[] = {
+        {" x\r\n.", true},      {"\tx\r\n.", true},         {". x\r\n.", true},
+        {".\tx: y\r\n.", true}, {"x: y\r\n x\r\n.", false}, {"..x\r\n.", false},
+        {"\r\n x\r\n.", false},
+    };
+    for (uint32_t i = 0; i < 2 * sizeof(rows) / sizeof(rows[0]); i++) {
+        const char *text = rows[i / 2].text;
+        uint32_t len = (uint32_t)strlen(text) - 1; /* without the dot that ends it */
+        open_session(&world, CONTACT_RCPT);
+        say_envelope(&world.client);
+        if (i % 2 == 1) {
+            assert_true(client_send(&world.client, text++, 1));
+            client_settle(&world.client);
+        }
+        expect(&world.client, text, "250 2.0.0 taken\r\n");
+        const char *last = world.model.last;
+        const char *top = last + world.model.last_len - len;
+        assert_memory_equal(top, rows[i / 2].text, len);
+        assert_memory_equal(last, "Received: ", 10);
+        assert_int_equal(memcmp(top - 4, "\r\n\r\n", 4) == 0, rows[i / 2].is_apart);
+        close_world(&world);
+    }
+}
+
 /* ---- drain ---- */
 
 static void test_drain_says_421_to_the_next_command(void **state)
@@ -177,6 +211,7 @@ int main(void)
         cmocka_unit_test(test_transaction_is_over_behind_each_error),
         cmocka_unit_test(test_connection_is_reset_when_it_has_to_be),
         cmocka_unit_test(test_refused_recipient_leaves_the_others),
+        cmocka_unit_test(test_white_space_at_the_top_stays_apart),
         cmocka_unit_test(test_drain_says_421_to_the_next_command),
         cmocka_unit_test(test_drain_lets_a_transaction_end),
         cmocka_unit_test(test_drain_is_bounded),
