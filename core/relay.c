@@ -13,36 +13,39 @@
  * end-of-data, so it has no message), and the rest is read to its true end, where the refusal
  * stands as the one reply (design P1, P4; RFC 5321, 4.1.1.4).
  */
+#include "core/relay.h"
+
 #include <assert.h>
 #include <string.h>
 
-#include "core/session.h"
-#include "core/trace.h"
+enum { PREFIX_MAX = RELAY_FIELD_MAX + 1 };
 
-enum { PREFIX_MAX = TRACE_MAX + 2 + 2 + 1 };
+/* ---- for core/gather.c as well ---- */
 
-/* From here on the message is refused: the upstream has no part in it any more. */
-static enum step refuse(struct session *session, const char *line, const char *decided_by)
+enum step relay_refuse_unsent(struct session *session, const char *line, const char *decided_by)
 {
     session->transaction->refusal = line;
     session->transaction->decided_by = decided_by;
-    lease_drop(&session->lease);
+    session_return_lease(session);
     session_enter(session, SESSION_DISCARD);
     return STEP_MORE;
 }
 
-/* The upstream has refused in mid-message: its own words are the reply to the end-of-data. */
-static enum step refuse_early(struct session *session, const struct smtp_reply *reply)
+enum step relay_refuse(struct session *session, const char *line, const char *decided_by)
+{
+    lease_drop(&session->lease);
+    return relay_refuse_unsent(session, line, decided_by);
+}
+
+void relay_keep_words(struct session *session, const struct smtp_reply *reply)
 {
     struct transaction *t = session->transaction;
     assert(reply->len <= sizeof(t->early_reply));
     memcpy(t->early_reply, lease_reply_bytes(session->lease), reply->len);
     t->refusal_len = reply->len;
-    return refuse(session, NULL, "upstream");
 }
 
-/* A fault or a limit in what has been scanned; NULL when the message is fine so far. */
-static const char *judge(const struct session *session, const char **ret_decided_by)
+const char *relay_judge(const struct session *session, const char **ret_decided_by)
 {
     const struct transaction *t = session->transaction;
     uint64_t max = session->worker->config->message_size;
@@ -61,22 +64,16 @@ static const char *judge(const struct session *session, const char **ret_decided
     return NULL;
 }
 
-/* Of the piece as its reader will see it: what stands behind a stuffed dot, for example. A dot that
- * begins a message has a second byte behind it, as it would still be held back otherwise. */
-static char first_octet(struct text held, const char *bytes)
+char relay_first_octet(struct text held, const char *bytes)
 {
     char first = held.len > 0 ? held.at[0] : bytes[0];
     if (first != '.') {
         return first;
     }
-    return held.len > 0 ? bytes[0] : bytes[1];
+    return held.len > 0 ? bytes[0] : bytes[1]; /* a dot alone would still be held back */
 }
 
-/*
- * Our field on top. A message that begins with white space has no valid header, and its first line
- * would continue our field: an empty line keeps it out of the header.
- */
-static uint32_t put_trace(struct session *session, char first, char *out)
+uint32_t relay_put_field(struct session *session, char first, char *out)
 {
     struct transaction *t = session->transaction;
     if (t->body_begun || !session->worker->config->received_header) {
@@ -91,6 +88,8 @@ static uint32_t put_trace(struct session *session, char first, char *out)
     }
     return len;
 }
+
+/* ---- as it comes ---- */
 
 /* The whole buffer goes over, with the prefix in its headroom. False when the buffer cannot be
  * given away. */
@@ -137,8 +136,8 @@ static enum step forward_piece(struct session *session, const struct smtp_body_s
         stream_consume(&session->client, step->taken); /* all of it is held back */
         return STEP_MORE;
     }
-    uint32_t prefix_len =
-        put_trace(session, first_octet(step->held, stream_bytes(&session->client)), prefix);
+    uint32_t prefix_len = relay_put_field(
+        session, relay_first_octet(step->held, stream_bytes(&session->client)), prefix);
     memcpy(prefix + prefix_len, step->held.at, step->held.len);
     prefix_len += step->held.len;
     if (step->end) {
@@ -148,7 +147,7 @@ static enum step forward_piece(struct session *session, const struct smtp_body_s
     }
     if (!send_whole(session, step, prefix, prefix_len) &&
         send_copy(session, step, prefix, prefix_len) < 0) {
-        return refuse(session, "452 4.3.1 insufficient system storage", "limits.memory");
+        return relay_refuse(session, "452 4.3.1 insufficient system storage", "limits.memory");
     }
     if (step->end) {
         lease_flush(session->lease);
@@ -172,7 +171,7 @@ static enum step body_wait(struct session *session, uint32_t causes)
     return session_wait(session, causes);
 }
 
-static enum step body_timeout(struct session *session)
+enum step relay_timeout(struct session *session)
 {
     return session_end(session, "421 4.4.2 timeout while waiting for the message",
                        session->is_over ? "limits.session_timeout" : "limits.data_timeout");
@@ -183,14 +182,15 @@ enum step step_body(struct session *session)
     struct transaction *t = session->transaction;
     struct smtp_reply reply;
     if (session->timed_out) {
-        return body_timeout(session);
+        return relay_timeout(session);
     }
     int early = lease_early_reply(session->lease, &reply);
     if (early > 0) {
-        return refuse_early(session, &reply);
+        relay_keep_words(session, &reply);
+        return relay_refuse(session, NULL, "upstream");
     }
     if (early < 0) {
-        return refuse(session, "451 4.4.2 upstream connection lost", "upstream");
+        return relay_refuse(session, "451 4.4.2 upstream connection lost", "upstream");
     }
     if (stream_is_sending(&session->lease->stream)) {
         return body_wait(session, WAIT_UPSTREAM_DRAIN);
@@ -203,14 +203,14 @@ enum step step_body(struct session *session)
     smtp_body_scan(&t->body, stream_bytes(&session->client), len < BUF_SIZE ? len : BUF_SIZE,
                    &step);
     const char *decided_by = NULL;
-    const char *refusal = judge(session, &decided_by);
+    const char *refusal = relay_judge(session, &decided_by);
     if (refusal == NULL) {
         return forward_piece(session, &step);
     }
     stream_consume(&session->client, step.taken);
     t->size = t->body.size;
     t->eom_ms = step.end ? session_now(session) : 0;
-    return refuse(session, refusal, decided_by);
+    return relay_refuse(session, refusal, decided_by);
 }
 
 /* The message has been read to its end: the one reply, and the transaction is over. */
@@ -240,7 +240,7 @@ enum step step_discard(struct session *session)
 {
     struct transaction *t = session->transaction;
     if (session->timed_out) {
-        return body_timeout(session);
+        return relay_timeout(session);
     }
     if (stream_room(&session->client) < SESSION_REPLY_ROOM) {
         stream_flush(&session->client);

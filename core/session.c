@@ -523,6 +523,11 @@ void session_end_transaction(struct session *session, enum record_verdict verdic
     envelope_reset(&transaction->envelope);
     session->transaction = NULL;
     pool_put(&session->worker->transactions, transaction);
+    session_return_lease(session);
+}
+
+void session_return_lease(struct session *session)
+{
     if (session_upstream(session)->config->contact != CONTACT_CONNECT) {
         lease_return(&session->lease);
     }

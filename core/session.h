@@ -153,6 +153,9 @@ void session_say_farewell(struct session *session);
  * return. False with session->lease NULL when the worker has no room. */
 bool session_take_lease(struct session *session, bool fresh);
 
+/* The transaction needs its lease no more; with contact = connect the session keeps it. */
+void session_return_lease(struct session *session);
+
 /* The steps. */
 enum step step_identify(struct session *session);
 enum step step_secure(struct session *session);
