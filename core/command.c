@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "core/forward.h"
+#include "core/gather.h"
 
 /* ---- EHLO, HELO ---- */
 
@@ -412,6 +413,9 @@ static enum step proceed_data(struct session *session, const struct command *com
         session_reply(session, "451 4.4.2 upstream connection lost");
         session_end_transaction(session, VERDICT_DEFER, "upstream");
         return session_command_done(session);
+    }
+    if (gather_is_possible(session)) {
+        return gather_begin(session);
     }
     if (lease_put(lease, "DATA\r\n", 6) < 0) {
         return no_memory(session);

@@ -53,6 +53,7 @@ enum config_contact { CONTACT_RCPT, CONTACT_MAIL, CONTACT_CONNECT };
 enum config_balance { BALANCE_LEAST_CONN, BALANCE_ROUND_ROBIN, BALANCE_HASH };
 enum config_verify_mode { VERIFY_OFF };
 enum config_log_format { LOG_FORMAT_JSON, LOG_FORMAT_TEXT };
+enum config_chunking { CHUNKING_OFF, CHUNKING_AUTO };
 enum config_log_level { LEVEL_ERROR, LEVEL_WARNING, LEVEL_INFO, LEVEL_DEBUG };
 
 enum config_names { NAMES_RESOLVE, NAMES_REFUSE }; /* refuse: literal addresses only, no look-up */
@@ -95,6 +96,7 @@ struct config_upstream {
     uint32_t server_count;
     enum config_balance balance; /* default least_conn */
     enum config_contact contact;
+    enum config_chunking chunking;  /* default auto: BDAT where the server offers CHUNKING */
     enum config_upstream_tls tls;   /* default off */
     bool tls_verify;                /* default yes; with required and implicit: chain and name */
     char tls_ca[CONFIG_TEXT_MAX];   /* PEM file of the trusted */

@@ -52,7 +52,7 @@ WORDS(CLIENT_INFO_WORDS, {"none", 0}, {"xforward", WORD_LATER}, {"xclient", WORD
 WORDS(UPSTREAM_TLS_WORDS, {"off", UPSTREAM_TLS_OFF}, {"opportunistic", UPSTREAM_TLS_OPPORTUNISTIC},
       {"required", UPSTREAM_TLS_REQUIRED}, {"implicit", UPSTREAM_TLS_IMPLICIT});
 WORDS(TLS_VERSION_WORDS, {"1.2", MIN_TLS_1_2}, {"1.3", MIN_TLS_1_3});
-WORDS(CHUNKING_WORDS, {"off", 0}, {"auto", WORD_LATER});
+WORDS(CHUNKING_WORDS, {"off", CHUNKING_OFF}, {"auto", CHUNKING_AUTO});
 WORDS(VERIFY_WORDS, {"off", VERIFY_OFF}, {"hold", WORD_LATER}, {"stream", WORD_LATER});
 WORDS(YES_NO_WORDS, {"yes", 1}, {"no", 0});
 WORDS(FORMAT_WORDS, {"json", LOG_FORMAT_JSON}, {"text", LOG_FORMAT_TEXT});
@@ -91,7 +91,7 @@ static const struct config_key KEYS[] = {
     ROW(UPSTREAM, "tls_name", "", .type = TYPE_HOSTNAME, .max = CONFIG_TEXT_MAX, AT(config_upstream, tls_name)),
     ROW(UPSTREAM, "tls_pin", "", .type = TYPE_PINS, AT(config_upstream, pins)),
     ROW(UPSTREAM, "tls_certificate", "", .type = TYPE_FILES, AT(config_upstream, tls_files)),
-    ROW(UPSTREAM, "chunking", "off", WORD(CHUNKING_WORDS), .offset = CONFIG_NO_FIELD),
+    ROW(UPSTREAM, "chunking", "auto", WORD(CHUNKING_WORDS), AT(config_upstream, chunking)),
     ROW(UPSTREAM, "pool_idle", "64", .type = TYPE_NUMBER, RANGE(0, 100000), AT(config_upstream, pool_idle)),
     ROW(UPSTREAM, "pool_idle_timeout", "60s", .type = TYPE_DURATION, RANGE(1, DAY), AT(config_upstream, pool_idle_timeout_ms)),
     ROW(UPSTREAM, "pool_max_age", "10m", .type = TYPE_DURATION, RANGE(1, DAY), AT(config_upstream, pool_max_age_ms)),

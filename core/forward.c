@@ -17,10 +17,11 @@ static enum step on_mail_reply(struct session *session, const struct smtp_reply 
 static enum step on_rcpt_reply(struct session *session, const struct smtp_reply *reply);
 static enum step on_data_reply(struct session *session, const struct smtp_reply *reply);
 static enum step on_eom_reply(struct session *session, const struct smtp_reply *reply);
+static enum step on_bdat_reply(struct session *session, const struct smtp_reply *reply);
 
 static enum step (*const rows[])(struct session *session, const struct smtp_reply *reply) = {
     [EXPECT_RSET] = on_rset_reply, [EXPECT_MAIL] = on_mail_reply, [EXPECT_RCPT] = on_rcpt_reply,
-    [EXPECT_DATA] = on_data_reply, [EXPECT_EOM] = on_eom_reply,
+    [EXPECT_DATA] = on_data_reply, [EXPECT_EOM] = on_eom_reply,   [EXPECT_BDAT] = on_bdat_reply,
 };
 
 enum step step_forward(struct session *session)
@@ -185,13 +186,15 @@ static enum step on_data_reply(struct session *session, const struct smtp_reply 
     return answered(session, code);
 }
 
-static enum step on_eom_reply(struct session *session, const struct smtp_reply *reply)
+/* The upstream's word on the message. The only place where a client gets its 2xx. */
+static enum step on_message_reply(struct session *session, const struct smtp_reply *reply,
+                                  bool needs_rset)
 {
     uint16_t code = reply->code;
     if (code / 100 == 3) {
         return nonsense(session);
     }
-    session->lease->needs_rset = false;
+    session->lease->needs_rset = needs_rset;
     session->lease->transactions++;
     if (code >= 400) {
         /* It may have refused before it had read everything, and say so once more at the end:
@@ -204,6 +207,17 @@ static enum step on_eom_reply(struct session *session, const struct smtp_reply *
         session->commands = 0;
     }
     return answered(session, code);
+}
+
+static enum step on_eom_reply(struct session *session, const struct smtp_reply *reply)
+{
+    return on_message_reply(session, reply, false);
+}
+
+/* Behind a BDAT that failed the upstream is in no certain state until RSET (RFC 3030, 2). */
+static enum step on_bdat_reply(struct session *session, const struct smtp_reply *reply)
+{
+    return on_message_reply(session, reply, reply->code >= 400);
 }
 
 /* ---- without a reply ---- */

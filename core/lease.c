@@ -36,6 +36,7 @@ static const struct {
     [EXPECT_RCPT] = {"the reply to RCPT", RCPT_TIMEOUT_MS},
     [EXPECT_DATA] = {"the reply to DATA", DATA_TIMEOUT_MS},
     [EXPECT_EOM] = {"the reply to the end of data", EOM_TIMEOUT_MS},
+    [EXPECT_BDAT] = {"the reply to BDAT", EOM_TIMEOUT_MS},
 };
 
 /* What each state waits for, in words for the reason; and the states it may go to, a bit each. */
@@ -544,6 +545,23 @@ void lease_send_body(struct lease *lease, struct buf *buf)
     stream_send_buf(&lease->stream, buf);
 }
 
+/* Only a refusal can come early. Anything else, also the first byte of it, is an answer to what was
+ * not sent yet. */
+static bool lease_speaks_too_soon(const struct lease *lease)
+{
+    if (stream_len(&lease->stream) == 0) {
+        return false;
+    }
+    char first = stream_bytes(&lease->stream)[0];
+    return first != '4' && first != '5';
+}
+
+/* The rest of a message is still with us. */
+static bool lease_is_sending_message(const struct lease *lease)
+{
+    return lease->expect[0] >= EXPECT_EOM && stream_is_sending(&lease->stream);
+}
+
 int lease_reply(struct lease *lease, struct smtp_reply *ret_reply)
 {
     if (lease_is_lost(lease)) {
@@ -551,14 +569,13 @@ int lease_reply(struct lease *lease, struct smtp_reply *ret_reply)
     }
     assert(lease->state == LEASE_BUSY);
     assert(lease->expect_count > 0);
+    if (lease_is_sending_message(lease) && lease_speaks_too_soon(lease)) {
+        lease_lose(lease, "answered before the end of the message", "");
+        return -EPROTO;
+    }
     int found = lease_scan(lease, ret_reply);
     if (found == 0) {
         lease_read(lease);
-    }
-    bool unsent = lease->expect[0] == EXPECT_EOM && stream_is_sending(&lease->stream);
-    if (found > 0 && unsent && ret_reply->code < 400) {
-        lease_lose(lease, "answered before the end of the message",
-                   ""); /* it cannot have read it */
     }
     return lease_is_lost(lease) ? -EPIPE : found;
 }
@@ -599,17 +616,6 @@ void lease_begin_message(struct lease *lease)
 {
     assert(lease->state == LEASE_READY);
     lease->in_message = true;
-}
-
-/* Only a refusal can come early. Anything else, also the first byte of it, is an answer to what was
- * not sent yet. */
-static bool lease_speaks_too_soon(const struct lease *lease)
-{
-    if (stream_len(&lease->stream) == 0) {
-        return false;
-    }
-    char first = stream_bytes(&lease->stream)[0];
-    return first != '4' && first != '5';
 }
 
 int lease_early_reply(struct lease *lease, struct smtp_reply *ret_reply)

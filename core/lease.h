@@ -53,7 +53,8 @@ enum lease_state {
     LEASE_STATE_COUNT
 };
 
-enum lease_expect { EXPECT_RSET, EXPECT_MAIL, EXPECT_RCPT, EXPECT_DATA, EXPECT_EOM };
+/* In this order: what acknowledges nothing, the recipients and all before them; the message. */
+enum lease_expect { EXPECT_RSET, EXPECT_MAIL, EXPECT_RCPT, EXPECT_DATA, EXPECT_EOM, EXPECT_BDAT };
 
 enum {
     LEASE_EXPECT_MAX = 4,

@@ -10,6 +10,7 @@
  *      -> smtp_*       line, command, path, body, reply: pure              core/smtp_*.c
  *      -> command row  check, then proceed                                 core/command.c
  *      -> lease        MAIL and RCPT in one write, replies in order        core/lease.c
+ *      -> gather       a short message: scanned, one BDAT                  core/gather.c
  *      -> relay        body: client's buffer, scanned, sent as it is       core/relay.c
  *      -> reply        the upstream's own bytes; a record
  *
@@ -41,6 +42,7 @@ enum deadline {
     DEADLINE_HANDSHAKE,
     DEADLINE_GREET,
     DEADLINE_COMMAND,
+    DEADLINE_GATHER,
     DEADLINE_DATA,
     DEADLINE_LINGER
 };
@@ -63,13 +65,18 @@ static const struct state_row {
     [SESSION_COMMAND] = {"command", step_command, DEADLINE_COMMAND,
                          WAIT_CLIENT_BYTES | WAIT_CLIENT_DRAIN,
                          TO(SESSION_SECURE) | TO(SESSION_CONTACT) | TO(SESSION_FORWARD) |
-                             TO(SESSION_CLOSING)},
+                             TO(SESSION_GATHER) | TO(SESSION_CLOSING)},
     [SESSION_CONTACT] = {"contact", step_contact, DEADLINE_NONE, WAIT_CONNECT,
                          TO(SESSION_COMMAND) | TO(SESSION_CLOSING)},
     [SESSION_FORWARD] = {"forward", step_forward, DEADLINE_NONE,
                          WAIT_UPSTREAM_BYTES | WAIT_CLIENT_DRAIN,
                          TO(SESSION_COMMAND) | TO(SESSION_CONTACT) | TO(SESSION_BODY) |
                              TO(SESSION_CLOSING)},
+    [SESSION_GATHER] = {"gather", step_gather, DEADLINE_GATHER, WAIT_CLIENT_BYTES,
+                        TO(SESSION_FORWARD) | TO(SESSION_OPEN) | TO(SESSION_DISCARD) |
+                            TO(SESSION_CLOSING)},
+    [SESSION_OPEN] = {"open", step_open, DEADLINE_NONE, WAIT_UPSTREAM_BYTES,
+                      TO(SESSION_BODY) | TO(SESSION_DISCARD) | TO(SESSION_CLOSING)},
     [SESSION_BODY] = {"body", step_body, DEADLINE_DATA,
                       WAIT_CLIENT_BYTES | WAIT_CLIENT_DRAIN | WAIT_UPSTREAM_DRAIN,
                       TO(SESSION_FORWARD) | TO(SESSION_DISCARD) | TO(SESSION_CLOSING)},
@@ -157,6 +164,8 @@ static int64_t session_span_ms(const struct session *session)
         return session_listener(session)->greet_delay_ms;
     case DEADLINE_COMMAND:
         return config->command_timeout_ms;
+    case DEADLINE_GATHER:
+        return SESSION_GATHER_MS;
     case DEADLINE_DATA:
         return config->data_timeout_ms;
     case DEADLINE_LINGER:
@@ -170,10 +179,11 @@ static int64_t session_span_ms(const struct session *session)
 static void session_set_deadline(struct session *session)
 {
     int64_t span_ms = session_span_ms(session);
-    bool command_due = rows[session->state].deadline == DEADLINE_COMMAND;
-    int64_t deadline_ms = (command_due ? session->command_ms : session_now(session)) + span_ms;
+    enum deadline deadline = rows[session->state].deadline;
+    bool is_fixed = deadline == DEADLINE_COMMAND || deadline == DEADLINE_GATHER;
+    int64_t deadline_ms = (is_fixed ? session->command_ms : session_now(session)) + span_ms;
     int64_t over_ms = session->begun_ms + session->worker->config->session_timeout_ms;
-    bool upstreams_turn = rows[session->state].deadline == DEADLINE_NONE;
+    bool upstreams_turn = deadline == DEADLINE_NONE;
     if (session->state != SESSION_CLOSING && !upstreams_turn && over_ms < deadline_ms) {
         deadline_ms = over_ms;
     }

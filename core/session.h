@@ -5,7 +5,7 @@
  * streams), whether the socket is plain or secured (inside the stream). A const table maps a state
  * to its step, its deadline and what it may wait for; session_advance() is the only driver and
  * session_enter() the only writer of the state. Callbacks record and poke; SMTP is in the steps
- * (core/session_steps.c, core/command.c, core/relay.c).
+ * (core/session_steps.c, core/command.c, core/gather.c, core/relay.c).
  */
 #ifndef CORE_SESSION_H
 #define CORE_SESSION_H
@@ -26,6 +26,8 @@ enum session_state {
     SESSION_CONTACT,  /* an upstream connection is being opened for the command at the head of the
                          window */
     SESSION_FORWARD,  /* the upstream owes replies to what was forwarded */
+    SESSION_GATHER,   /* a message has begun that may go to the upstream whole */
+    SESSION_OPEN,     /* it is too long for that: the upstream's 354 is due */
     SESSION_BODY,     /* a message passes from client to upstream */
     SESSION_DISCARD,  /* the rest of a refused message is read to its true end */
     SESSION_CLOSING,  /* the last reply is on its way out */
@@ -57,6 +59,7 @@ enum {
     SESSION_HURRY_MS = 200,     /* the same when drain_timeout is over */
     SESSION_IDENTIFY_MS = 5000, /* a balancer sends its header at once */
     SESSION_HANDSHAKE_MS = 30 * 1000,
+    SESSION_GATHER_MS = 1000, /* longer, and the message goes over as it comes */
 };
 
 struct session {
@@ -79,9 +82,10 @@ struct session {
     uint32_t errors;   /* 5xx of our own */
     uint32_t transactions;
     uint64_t id;
-    uint64_t size_max;  /* of our EHLO reply; 0: none */
-    int64_t begun_ms;   /* the loop's clock */
-    int64_t command_ms; /* since when a command is due: its deadline does not move with each byte */
+    uint64_t size_max;    /* of our EHLO reply; 0: none */
+    int64_t begun_ms;     /* the loop's clock */
+    int64_t command_ms;   /* since when a command is due, or a message gathered: that deadline does
+                           not move with each byte */
     const char *farewell; /* last line, kept until an earlier reply is out; static */
     struct worker *worker;
     struct lease *lease; /* held from the first forwarded command to the end of the transaction */
@@ -163,6 +167,8 @@ enum step step_greet(struct session *session);
 enum step step_command(struct session *session);
 enum step step_contact(struct session *session);
 enum step step_forward(struct session *session);
+enum step step_gather(struct session *session);
+enum step step_open(struct session *session);
 enum step step_body(struct session *session);
 enum step step_discard(struct session *session);
 enum step step_closing(struct session *session);

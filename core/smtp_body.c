@@ -244,3 +244,16 @@ void smtp_body_scan(struct smtp_body *body, const char *data, uint32_t len,
     *ret_step = (struct smtp_body_step){
         .held = held, .clean = (uint32_t)(released - held.len), .taken = at, .end = end};
 }
+
+struct text smtp_body_unstuff(struct text *rest)
+{
+    const char *end = rest->at + rest->len;
+    const char *from = rest->at + (rest->len > 0 && rest->at[0] == '.');
+    const char *to = from;
+    do {
+        const char *lf = memchr(to, '\n', (size_t)(end - to));
+        to = lf == NULL ? end : lf + 1;
+    } while (to < end && *to != '.');
+    *rest = (struct text){to, (uint32_t)(end - to)};
+    return (struct text){from, (uint32_t)(to - from)};
+}

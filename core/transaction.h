@@ -34,6 +34,7 @@ struct transaction {
         is_broken; /* the upstream was lost in mid-transaction: 451 until the client starts again */
     bool lease_replaced;    /* a dead pooled connection has been replaced once */
     bool body_begun;        /* the first bytes of the message have been looked at */
+    uint32_t gathered;      /* bytes of the client's window that have been scanned, in GATHER */
     uint64_t declared_size; /* of SIZE= */
     const char
         *refusal; /* reply after the true end-of-data, decided while the message came; static */

@@ -4,6 +4,7 @@
 #include "test/model_upstream.h"
 
 #include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -120,6 +121,9 @@ static enum model_stage stage_of(const char *line, uint32_t len)
 
 static void check_order(struct model *model, const struct model_conn *conn, enum model_stage stage)
 {
+    if (conn->is_failed && stage != STAGE_RSET && stage != STAGE_QUIT) {
+        violate(model, "a BDAT that failed, and no RSET behind it");
+    }
     if (stage == STAGE_COUNT) {
         violate(model, "unknown command");
     }
@@ -134,8 +138,12 @@ static void check_order(struct model *model, const struct model_conn *conn, enum
 static void take_effect(struct model_conn *conn, enum model_stage stage, const char *answer)
 {
     bool good = answer[0] == '2';
+    if (stage == STAGE_EHLO) {
+        conn->offers_chunking = strstr(answer, "CHUNKING") != NULL;
+    }
     if (stage == STAGE_RSET || stage == STAGE_EHLO || stage == STAGE_HELO || stage == STAGE_EOM) {
         conn->has_mail = false;
+        conn->is_failed = false;
         conn->rcpts = 0;
     } else if (stage == STAGE_MAIL) {
         conn->has_mail = good;
@@ -190,20 +198,82 @@ static uint32_t find_end(const char *bytes, uint32_t len)
     return end == NULL ? 0 : (uint32_t)(end - bytes) + 5;
 }
 
-static void on_message(struct model *model, struct model_conn *conn, uint32_t end)
+bool model_has_all(const struct model_conn *conn)
 {
-    if (conn->len > end) {
-        violate(model, "bytes behind the end-of-data");
-    }
+    return conn->in_chunk ? conn->len >= conn->chunk_len : find_end(conn->bytes, conn->len) > 0;
+}
+
+/* A message with its end-of-data. */
+static void on_message(struct model *model, struct model_conn *conn, const char *bytes,
+                       uint32_t end)
+{
     model->last_len = end - 3;
-    memcpy(model->last, conn->bytes, model->last_len);
-    conn->in_data = false;
-    const char *answer = ask(model, conn, STAGE_EOM, conn->bytes, end);
+    memcpy(model->last, bytes, model->last_len);
+    const char *answer = ask(model, conn, STAGE_EOM, model->last, end);
     if (answer[0] == '2' && answer != MODEL_SILENT) {
         model->messages++;
     }
     take_effect(conn, STAGE_EOM, answer);
+    conn->is_failed = conn->in_chunk && answer[0] != '2';
+    conn->has_mail = conn->is_failed;
+    conn->in_data = false;
+    conn->in_chunk = false;
     (void)say(model, conn, answer);
+}
+
+/* The octets of a BDAT as DATA would have brought them. Returns the length. */
+static uint32_t stuff(const char *octets, uint32_t len, char *out)
+{
+    uint32_t out_len = 0;
+    for (uint32_t i = 0; i < len; i++) {
+        if (octets[i] == '.' && (i == 0 || octets[i - 1] == '\n')) {
+            out[out_len++] = '.';
+        }
+        out[out_len++] = octets[i];
+    }
+    memcpy(out + out_len, ".\r\n", 3);
+    return out_len + 3;
+}
+
+uint32_t model_canonical(const char *bytes, uint32_t len, char *out)
+{
+    uint32_t out_len = 0;
+    for (uint32_t i = 0; i < len; i++) {
+        bool is_stuffed = bytes[i] == '.' && (i == 0 || bytes[i - 1] == '\n');
+        if (!is_stuffed || (i + 1 < len && bytes[i + 1] == '.')) {
+            out[out_len++] = bytes[i];
+        }
+    }
+    return out_len;
+}
+
+static void on_chunk(struct model *model, struct model_conn *conn)
+{
+    static char message[2 * MODEL_MESSAGE_MAX];
+    uint32_t len = conn->chunk_len;
+    if (len > 0 && (len < 2 || memcmp(conn->bytes + len - 2, "\r\n", 2) != 0)) {
+        violate(model, "the octets of a BDAT do not end in CRLF");
+    }
+    uint32_t end = stuff(conn->bytes, len, message);
+    assert(end <= MODEL_MESSAGE_MAX);
+    model->chunks++;
+    on_message(model, conn, message, end);
+}
+
+/* "BDAT n LAST": its answer comes behind the octets. */
+static void on_bdat(struct model *model, struct model_conn *conn, const char *line, uint32_t len)
+{
+    char *behind;
+    conn->chunk_len = (uint32_t)strtoul(line + 5, &behind, 10);
+    if (behind + 7 != line + len || memcmp(behind, " LAST\r\n", 7) != 0 ||
+        conn->chunk_len > MODEL_MESSAGE_MAX / 2) {
+        violate(model, "a strange BDAT");
+    }
+    if (conn->rcpts == 0 || conn->is_failed || !conn->offers_chunking) {
+        violate(model, "BDAT without a recipient or where it is not offered");
+    }
+    conn->in_chunk = true;
+    conn->body_told = false;
 }
 
 static void drop_front(struct model_conn *conn, uint32_t len)
@@ -212,36 +282,56 @@ static void drop_front(struct model_conn *conn, uint32_t len)
     memmove(conn->bytes, conn->bytes + len, conn->len);
 }
 
+/* A part of a message, or the last one. False when there is nothing to do with it. */
+static bool digest_message(struct model *model, struct model_conn *conn)
+{
+    bool has_all = model_has_all(conn);
+    if (!conn->body_told && !(conn->in_chunk && has_all)) {
+        conn->body_told = true;
+        const char *answer = ask(model, conn, STAGE_BODY, conn->bytes, conn->len);
+        return say(model, conn, answer);
+    }
+    if (has_bare(conn->bytes, conn->len)) {
+        violate(model, "bare CR, bare LF or NUL in a message");
+    }
+    if (!has_all) {
+        return false;
+    }
+    uint32_t end = conn->in_chunk ? conn->chunk_len : find_end(conn->bytes, conn->len);
+    if (conn->len > end) {
+        violate(model, "bytes behind a message");
+    }
+    if (conn->in_chunk) {
+        on_chunk(model, conn);
+    } else {
+        on_message(model, conn, conn->bytes, end);
+    }
+    if (conn->fd >= 0) {
+        drop_front(conn, end);
+    }
+    return true;
+}
+
 /* Works on one command or message of what has been received. False when it is incomplete. */
 static bool digest(struct model *model, struct model_conn *conn)
 {
-    if (conn->len == 0 || conn->fd < 0 || conn->is_silent) {
+    bool is_empty = conn->len == 0 && !(conn->in_chunk && conn->chunk_len == 0);
+    if (is_empty || conn->fd < 0 || conn->is_silent) {
         return false;
     }
-    if (conn->in_data) {
-        if (!conn->body_told) {
-            conn->body_told = true;
-            const char *answer = ask(model, conn, STAGE_BODY, conn->bytes, conn->len);
-            return say(model, conn, answer);
-        }
-        if (has_bare(conn->bytes, conn->len)) {
-            violate(model, "bare CR, bare LF or NUL in a message");
-        }
-        uint32_t end = find_end(conn->bytes, conn->len);
-        if (end > 0) {
-            on_message(model, conn, end);
-            if (conn->fd >= 0) {
-                drop_front(conn, end);
-            }
-        }
-        return end > 0;
+    if (conn->in_data || conn->in_chunk) {
+        return digest_message(model, conn);
     }
     const char *lf = memchr(conn->bytes, '\n', conn->len);
     if (lf == NULL) {
         return false;
     }
     uint32_t len = (uint32_t)(lf - conn->bytes) + 1;
-    on_line(model, conn, conn->bytes, len);
+    if (len > 5 && memcmp(conn->bytes, "BDAT ", 5) == 0) {
+        on_bdat(model, conn, conn->bytes, len);
+    } else {
+        on_line(model, conn, conn->bytes, len);
+    }
     if (conn->fd >= 0) {
         drop_front(conn, len);
     }

@@ -3,8 +3,9 @@
  * answers.
  *
  * Strict in what it watches: a bare CR, a bare LF or a NUL in anything it receives, a command in a
- * wrong order, bytes behind the end-of-data before its reply, is counted as a violation of the
- * proxy's promises. What it answers, a hook decides; without one it says yes to everything.
+ * wrong order, bytes behind the end-of-data or the octets of a BDAT before its reply, octets that do
+ * not end in CRLF, is counted as a violation of the proxy's promises. A message that came with BDAT
+ * is shown as DATA would have brought it, with stuffed dots and the end-of-data. What it answers, a hook decides; without one it says yes to everything.
  */
 #ifndef TEST_MODEL_UPSTREAM_H
 #define TEST_MODEL_UPSTREAM_H
@@ -19,8 +20,8 @@ enum model_stage {
     STAGE_MAIL,
     STAGE_RCPT,
     STAGE_DATA,
-    STAGE_BODY, /* the first bytes of a message have come */
-    STAGE_EOM,
+    STAGE_BODY, /* the first bytes of a message have come, and of a BDAT's not all */
+    STAGE_EOM,  /* the end-of-data, or the last octet of a BDAT */
     STAGE_QUIT,
     STAGE_COUNT
 };
@@ -31,12 +32,16 @@ struct model_conn {
     int fd; /* -1: free */
     bool greeted;
     bool in_data;
+    bool offers_chunking;
+    bool in_chunk;  /* the octets of a BDAT are due; */
+    bool is_failed; /* its answer was no 2xx: only RSET is in order */
     bool body_told;
     bool has_mail;
     bool is_silent; /* the script let it fall silent: it reads and says nothing more */
     bool is_deaf;   /* it does not even read; set by the script */
     uint32_t rcpts;
-    uint32_t number; /* of this connection, from 1 */
+    uint32_t chunk_len; /* so many of them */
+    uint32_t number;    /* of this connection, from 1 */
     uint32_t len;
     uint32_t queued;             /* bytes in `queue` */
     char queue[MODEL_QUEUE_MAX]; /* for drip */
@@ -61,6 +66,7 @@ struct model {
     const char *ehlo; /* the reply to EHLO; default has PIPELINING 8BITMIME SMTPUTF8 DSN */
     uint32_t drip;    /* > 0: answers go out in pieces of so many bytes, one a turn */
     uint32_t connections;
+    uint32_t chunks;   /* BDATs whose octets came */
     uint32_t messages; /* accepted with a 2xx of ours after a complete message */
     uint32_t violations;
     uint32_t last_len; /* the last complete message, as it was received, without the end-of-data */
@@ -70,6 +76,13 @@ struct model {
 };
 
 void model_init(struct model *model, struct weir *weir);
+
+/* The whole message has come that the connection is about, whether it looks at it or not. */
+bool model_has_all(const struct model_conn *conn);
+
+/* A message in DATA's form with a stuffed dot where one is needed, and only there: what BDAT keeps
+ * of it. Returns the length; `out` has room for `len` bytes. */
+uint32_t model_canonical(const char *bytes, uint32_t len, char *out);
 
 /* Accepts, reads, answers. True when it did anything. */
 bool model_act(struct model *model);

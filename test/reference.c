@@ -75,7 +75,7 @@ static int data(struct reference *r, enum action action)
     if (r->accepted == 0) {
         return own(r, 554);
     }
-    int code = r->plan.data;
+    int code = r->chunking ? 354 : r->plan.data;
     if (code == 354) {
         r->in_body = true;
         return code;
@@ -86,7 +86,8 @@ static int data(struct reference *r, enum action action)
 
 static int body(struct reference *r, enum action action)
 {
-    int code = r->plan.eom;
+    bool is_late = r->chunking && action == ACT_BODY_LONG && r->plan.data != 354;
+    int code = is_late ? r->plan.data : r->plan.eom;
     forget(r);
     if (action == ACT_BODY_BAD) {
         return own(r, 550);
@@ -153,7 +154,7 @@ int reference_apply(struct reference *r, enum action action, const struct plan *
                     int ret_codes[REFERENCE_REPLIES_MAX])
 {
     int count = 0;
-    if (action == ACT_BODY || action == ACT_BODY_BAD) {
+    if (action == ACT_BODY || action == ACT_BODY_LONG || action == ACT_BODY_BAD) {
         ret_codes[count++] = body(r, action);
     } else {
         r->commands++;

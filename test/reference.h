@@ -26,6 +26,7 @@ enum action {
     ACT_DATA,
     ACT_DATA_ARGUMENT,
     ACT_BODY,
+    ACT_BODY_LONG, /* too long to be gathered */
     ACT_BODY_BAD,
     ACT_RSET,
     ACT_NOOP,
@@ -50,6 +51,7 @@ struct plan {
 
 struct reference {
     bool mail_at_once; /* contact = mail */
+    bool chunking;     /* the upstream offers it: it hears DATA behind the client's, if at all */
     bool has_size;     /* the upstream offers SIZE, so we do after EHLO */
     uint32_t errors_max;
     uint32_t commands_max;

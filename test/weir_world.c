@@ -44,6 +44,7 @@ static void fill_config(struct config *config, const struct weir_options *option
     (void)snprintf(upstream->name, sizeof(upstream->name), "default");
     upstream->server_count = 1;
     upstream->contact = options->contact;
+    upstream->chunking = CHUNKING_AUTO;
     upstream->connect_timeout_ms = 10 * 1000;
     upstream->check_interval_ms = 10 * 1000;
     upstream->pool_idle = options->pool_idle;

@@ -110,7 +110,7 @@ static const char *const replies[32] = {
     "250 ok\r\n",
     "250-a\r\n250 b\r\n",
     "250-up\r\n250-PIPELINING\r\n250 DSN\r\n",
-    "250-up\r\n250-SMTPUTF8\r\n250-SIZE 100\r\n250 8BITMIME\r\n",
+    "250-up\r\n250-SMTPUTF8\r\n250-SIZE 100\r\n250-CHUNKING\r\n250 8BITMIME\r\n",
     "354 go\r\n",
     "421 bye\r\n",
     "450 later\r\n",
@@ -476,6 +476,9 @@ static void configure(uint8_t choice, uint8_t behaviour, uint8_t seed)
     config->recipients = (choice & 32) == 0 ? 1000 : 2;
     config->message_size = (choice & 64) == 0 ? 50 << 20 : 40;
     config->listeners[0].greet_delay_ms = (choice & 128) == 0 ? 0 : 1000;
+    if ((seed & 1) != 0) {
+        fuzz.model.ehlo = "250-up\r\n250-CHUNKING\r\n250-PIPELINING\r\n250 8BITMIME\r\n";
+    }
     sim->random = seed;
     sim->options.short_read = (behaviour & 3) * 200;
     sim->options.short_write = ((behaviour >> 2) & 3) * 200;

@@ -25,6 +25,7 @@ struct dialogue {
     const char *answer;
     uint32_t rcpts; /* seen by the upstream */
     uint32_t resets;
+    uint32_t datas;
     struct model_conn *sink; /* reads its message without keeping it */
     uint64_t sunk;
     char tail[5];
@@ -38,6 +39,7 @@ static inline const char *dialogue_script(struct model *model, struct model_conn
     (void)len;
     world->rcpts += stage == STAGE_RCPT;
     world->resets += stage == STAGE_RSET;
+    world->datas += stage == STAGE_DATA;
     if (stage == world->stage && world->answer != NULL) {
         return world->answer;
     }
@@ -102,6 +104,7 @@ static inline void open_world(struct dialogue *world, enum config_contact contac
     world->answer = NULL;
     world->rcpts = 0;
     world->resets = 0;
+    world->datas = 0;
     world->sink = NULL;
 }
 
@@ -140,6 +143,14 @@ static inline void say_hello(struct dialogue *world, struct client *client)
     open_client(world, client);
     expect_reply(client, "220 mx.example.org ESMTP mailweir\r\n");
     expect(client, "EHLO client.example", "250-mx.example.org\r\n");
+}
+
+/* The upstream offers CHUNKING as well. */
+static inline void open_chunking_session(struct dialogue *world, enum config_contact contact)
+{
+    open_world(world, contact);
+    world->model.ehlo = "250-up.example\r\n250-CHUNKING\r\n250-PIPELINING\r\n250 8BITMIME\r\n";
+    say_hello(world, &world->client);
 }
 
 static inline void open_session(struct dialogue *world, enum config_contact contact)

@@ -1,6 +1,7 @@
 /*
  * test_bad_upstream - every misdeed of test/misdeeds.c, at every place of the dialogue where it
- * makes sense, with PIPELINING offered or not, with each `contact`, once or again and again.
+ * makes sense, with PIPELINING offered or not, with each `contact`, once or again and again; and
+ * with each way of a message: DATA, BDAT, or DATA when the client has been too slow for BDAT.
  *
  * In each case a whole client session runs, as an adaptive client goes through it. What must hold:
  *
@@ -33,6 +34,7 @@ enum {
     DRIP_MS = 10000,
     FLOOD_MAX = 256 * 1024, /* queue, window and one reply's maximum, with room */
     CASES_MIN = 60,
+    SMALL_QUEUE = 60, /* holds a BDAT and some of its octets */
 };
 
 /* What the client waits for a reply to. */
@@ -50,6 +52,9 @@ enum ask {
 
 #define OF(ask) (1u << (ask))
 
+/* How the message goes to the upstream. */
+enum way { WAY_DATA, WAY_BDAT, WAY_LATE_DATA, WAY_COUNT };
+
 struct owed {
     enum model_stage stage;
     uint32_t len;
@@ -61,6 +66,7 @@ struct run {
     enum place place;
     enum config_contact contact;
     bool pipelining;
+    enum way way;
     bool again; /* every time, not once */
     bool armed;
     bool committed; /* since the last command */
@@ -96,12 +102,19 @@ static const char *contact_name(enum config_contact contact)
     return names[contact];
 }
 
+static const char *way_name(enum way way)
+{
+    static const char *const names[WAY_COUNT] = {"DATA", "BDAT", "DATA in mid-message"};
+    return names[way];
+}
+
 static void check(bool good, const char *what)
 {
     if (!good) {
-        fail_msg("%s: \"%s\" at %s%s, contact = %s, %s PIPELINING; last reply: %s", what,
+        fail_msg("%s: \"%s\" at %s%s, contact = %s, %s PIPELINING, %s; last reply: %s", what,
                  run.misdeed->name, place_name(run.place), run.again ? " (always)" : " (once)",
-                 contact_name(run.contact), run.pipelining ? "with" : "without", run.client.text);
+                 contact_name(run.contact), run.pipelining ? "with" : "without", way_name(run.way),
+                 run.client.text);
     }
 }
 
@@ -147,8 +160,10 @@ static const char *usual(enum model_stage stage, const struct model_conn *conn)
         if (run.place == PLACE_HELO) {
             return "500 5.5.1 EHLO is not known\r\n";
         }
-        return run.pipelining ? "250-up.example\r\n250-PIPELINING\r\n250 8BITMIME\r\n"
-                              : "250-up.example\r\n250 8BITMIME\r\n";
+        (void)snprintf(run.text, sizeof(run.text), "250-up.example\r\n%s%s250 8BITMIME\r\n",
+                       run.pipelining ? "250-PIPELINING\r\n" : "",
+                       run.way == WAY_DATA ? "" : "250-CHUNKING\r\n");
+        return run.text;
     }
     const char *code = place_code(place);
     (void)snprintf(run.text, sizeof(run.text), "%s %c.0.0 %s %u on %u\r\n", code, code[0],
@@ -267,6 +282,9 @@ static const char *script(struct model *model, struct model_conn *conn, enum mod
     if (stage == STAGE_EOM) {
         check_message(line, len - 3);
     }
+    if (run.way == WAY_BDAT && run.place == PLACE_BODY && stage == STAGE_RCPT) {
+        sim_set_queue(run.weir->sim, conn->fd, SMALL_QUEUE); /* else all of it comes at once */
+    }
     const char *answer = usual(stage, conn);
     if (run.armed && place_of(stage, line, len) == run.place) {
         run.armed = run.again;
@@ -313,11 +331,10 @@ static bool drip_on(void)
     return sim_write(run.weir->sim, run.conn->fd, "x", 1) > 0;
 }
 
-/* The second half, when the end-of-data has come that nobody will look at. */
+/* The second half, when all of the message has come and nobody will look at it. */
 static bool half_on(void)
 {
-    if (!conn_is_there() || run.conn->len < 5 ||
-        memmem(run.conn->bytes, run.conn->len, "\r\n.\r\n", 5) == NULL) {
+    if (!conn_is_there() || !model_has_all(run.conn)) {
         return false;
     }
     write_all(run.conn, "\r\n", 2);
@@ -408,11 +425,15 @@ static const struct {
     {OF(ASK_EOM), "421 4.4.2 timeout while waiting for the message\r\n"},
     {OF(ASK_RCPT) | OF(ASK_DATA), "503 5.5.1 need MAIL command\r\n"},
     {OF(ASK_DATA), "554 5.5.1 no valid recipients\r\n"},
+    {OF(ASK_DATA), "354 end data with <CR><LF>.<CR><LF>\r\n"},
 };
 
 static bool is_ours(enum ask ask)
 {
     const char *text = run.client.text;
+    if (run.way == WAY_DATA && strncmp(text, "354", 3) == 0) {
+        return false; /* only the upstream's */
+    }
     if (ask != ASK_EHLO && strchr(text, '\n') != text + run.client.text_len - 1) {
         return false;
     }
@@ -435,7 +456,9 @@ static bool answers(const struct owed *owed, enum ask ask)
     case STAGE_RCPT:
         return owed->text[0] != '3' && ask == ASK_RCPT;
     case STAGE_DATA:
-        return ask == ASK_DATA && (refusal || strncmp(owed->text, "354", 3) == 0);
+        return run.way == WAY_LATE_DATA
+                   ? ask == ASK_EOM && refusal
+                   : ask == ASK_DATA && (refusal || strncmp(owed->text, "354", 3) == 0);
     case STAGE_BODY:
         return ask == ASK_EOM && refusal;
     case STAGE_EOM:
@@ -553,6 +576,11 @@ static int send_body(void)
     run.committed = committed;
     (void)client_send(&run.client, run.body, third);
     client_settle(&run.client);
+    if (run.way == WAY_LATE_DATA) {
+        sim_advance(run.weir->sim, SESSION_GATHER_MS);
+        client_settle(&run.client);
+        speak_out_of_turn();
+    }
     (void)client_send(&run.client, run.body + third, third);
     client_settle(&run.client);
     (void)client_send(&run.client, run.body + 2 * third, len - 2 * third);
@@ -688,17 +716,41 @@ static void run_case(void)
     cases_total++;
 }
 
+/* An early 250 and the end behind it: a socket takes the rest of the octets for a peer that is gone,
+ * and to us they are sent. Nobody can tell it from a 250 in time. */
+static bool is_beyond_knowing(void)
+{
+    return run.place == PLACE_BODY && run.misdeed->then == MODEL_DROP &&
+           run.misdeed->bytes[0] == '2';
+}
+
+/* Does anything happen there that is not the same in another case? */
+static bool case_makes_sense(void)
+{
+    switch (run.way) {
+    case WAY_DATA:
+        return run.place != PLACE_HELO || !run.pipelining; /* HELO has no list of extensions */
+    case WAY_BDAT:
+        return run.place != PLACE_HELO && run.place != PLACE_DATA && !is_beyond_knowing();
+    case WAY_LATE_DATA:
+        return run.place == PLACE_DATA || run.place == PLACE_BODY || run.place == PLACE_EOM;
+    case WAY_COUNT:
+        break;
+    }
+    return false;
+}
+
 static void run_place(void)
 {
     static const enum config_contact contacts[] = {CONTACT_RCPT, CONTACT_MAIL, CONTACT_CONNECT};
-    for (uint32_t i = 0; i < 12; i++) {
+    for (uint32_t i = 0; i < 12 * WAY_COUNT; i++) {
         run.contact = contacts[i % 3];
         run.pipelining = (i / 3) % 2 == 0;
-        run.again = i / 6 == 1;
-        if (run.place == PLACE_HELO && run.pipelining) {
-            continue; /* HELO has no list of extensions */
+        run.again = (i / 6) % 2 == 1;
+        run.way = (enum way)(i / 12);
+        if (case_makes_sense()) {
+            run_case();
         }
-        run_case();
     }
 }
 

@@ -92,6 +92,8 @@ struct run {
     uint64_t messages;
     uint64_t acknowledged;
     uint64_t repeated;
+    uint64_t whole;    /* went with BDAT */
+    uint64_t too_long; /* had to wait for a 354 of the upstream's */
 };
 
 static struct run run; /* 10 MB, used by one seed after the other */
@@ -118,7 +120,7 @@ static uint32_t body_lines(const char *salt)
     for (const char *at = salt; *at != '\0'; at++) {
         sum = sum * 31 + (uint8_t)*at;
     }
-    return sum % 8 == 0 ? sum / 8 % 150 : sum / 8 % 6;
+    return sum % 8 == 0 ? sum / 8 % 250 : sum / 8 % 6;
 }
 
 /* The message of a transaction: everything in it follows from the salt. */
@@ -187,8 +189,11 @@ static const char *good_answer(enum model_stage stage, const char *salt)
         [STAGE_QUIT] = {"221", "QUIT"},
     };
     if (stage == STAGE_EHLO) {
-        return draw(3) == 0 ? "250 up.example\r\n"
-                            : "250-up.example\r\n250-8BITMIME\r\n250 PIPELINING\r\n";
+        static const char *const offers[] = {
+            "250 up.example\r\n", "250-up.example\r\n250 CHUNKING\r\n",
+            "250-up.example\r\n250-8BITMIME\r\n250 PIPELINING\r\n",
+            "250-up.example\r\n250-CHUNKING\r\n250-8BITMIME\r\n250 PIPELINING\r\n"};
+        return offers[draw(4)];
     }
     if (stage == STAGE_BODY) {
         return "";
@@ -373,6 +378,7 @@ static bool is_ours(const char *text)
         "250 2.0.0 ok\r\n",
         "250 2.1.0 sender ok\r\n",
         "221 2.0.0 bye\r\n",
+        "354 end data with <CR><LF>.<CR><LF>\r\n",
         "421 4.3.2 shutting down\r\n",
         "421 4.3.1 insufficient system storage\r\n",
         "421 4.4.1 no upstream server can be reached (",
@@ -613,12 +619,22 @@ static void check_bodies(void)
     }
 }
 
+/* How often a session has the upstream wait for a 354 in mid-message, in turns. */
+static void note_open(void)
+{
+    struct list_node *head = &run.weir->worker->session_list;
+    for (struct list_node *node = head->next; node != head; node = node->next) {
+        run.too_long += list_entry(node, struct session, node)->state == SESSION_OPEN;
+    }
+}
+
 /* One turn of everybody; true when anything moved. */
 static bool everybody(bool *ret_over)
 {
     bool moved = weir_turn(run.weir);
     moved |= model_act(&run.model);
     check_bodies();
+    note_open();
     *ret_over = true;
     uint32_t first = draw(run.party_count);
     for (uint32_t i = 0; i < run.party_count; i++) {
@@ -656,6 +672,7 @@ static uint64_t finish(void)
         }
     }
     check(run.model.violations == 0, run.model.violations == 0 ? "" : run.model.violation);
+    run.whole += run.model.chunks;
     uint64_t trace = sim_trace(run.weir->sim);
     weir_destroy(&run.weir);
     return trace;
@@ -686,15 +703,18 @@ static void test_endings(void **state)
             run.repeated++;
         }
     }
-    print_message("endings: seeds %llu to %llu, %llu messages accepted, %llu acknowledged, %llu "
-                  "seeds twice with the same trace\n",
-                  (unsigned long long)first, (unsigned long long)(first + count - 1),
-                  (unsigned long long)run.messages, (unsigned long long)run.acknowledged,
-                  (unsigned long long)run.repeated);
+    print_message(
+        "endings: seeds %llu to %llu, %llu messages accepted, %llu acknowledged, %llu with "
+        "BDAT, %llu seeds twice with the same trace\n",
+        (unsigned long long)first, (unsigned long long)(first + count - 1),
+        (unsigned long long)run.messages, (unsigned long long)run.acknowledged,
+        (unsigned long long)run.whole, (unsigned long long)run.repeated);
     assert_true(run.acknowledged <= run.messages);
     if (count >= 1000) {
         assert_true(run.acknowledged > count);        /* most of it is mail that goes through */
         assert_true(run.messages > run.acknowledged); /* and some replies are lost */
+        assert_true(run.whole > run.messages / 4);
+        assert_true(run.too_long > count / 20);
         for (uint32_t i = 0; i < END_COUNT; i++) {
             assert_true(run.endings[i] > count / 20);
         }

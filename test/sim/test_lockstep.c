@@ -27,6 +27,7 @@ enum {
     ACTIONS_MAX = 40,
     GROUP_MAX = 6,
     TEXT_MAX = 4096,
+    LONG_LEN = 26000,
     ERRORS_MAX = 6,
     COMMANDS_MAX = 30,
     RECIPIENTS_MAX = 3,
@@ -34,6 +35,8 @@ enum {
 };
 
 static const char BARE_EHLO[] = "250 up.example\r\n";
+static const char CHUNKING_EHLO[] = "250-up.example\r\n250-CHUNKING\r\n250-PIPELINING\r\n"
+                                    "250-8BITMIME\r\n250-SIZE 1000000\r\n250 DSN\r\n";
 
 struct run {
     struct weir *weir;
@@ -110,7 +113,8 @@ static const char *const TEXTS[ACT_COUNT] = {
     [ACT_STARTTLS] = "STARTTLS\r\n",
     [ACT_XCLIENT] = "XCLIENT ADDR=192.0.2.9\r\n",
     [ACT_BARE_LF] = "NOOP\nNOOP\r\n",
-    [ACT_LONG] = NULL, /* made up below */
+    [ACT_BODY_LONG] = NULL, /* these two are made up below */
+    [ACT_LONG] = NULL,
     [ACT_QUIT] = "QUIT\r\n",
 };
 
@@ -130,11 +134,13 @@ static int pick_code(struct run *run, int good)
 static enum action pick_action(struct run *run, const struct reference *r)
 {
     if (r->in_body) {
-        return pick(run, 4) == 0 ? ACT_BODY_BAD : ACT_BODY;
+        static const enum action bodies[] = {ACT_BODY, ACT_BODY, ACT_BODY, ACT_BODY_LONG,
+                                             ACT_BODY_BAD};
+        return bodies[pick(run, 5)];
     }
     if (pick(run, 3) == 0) {
         enum action action = (enum action)pick(run, ACT_COUNT);
-        bool is_body = action == ACT_BODY || action == ACT_BODY_BAD;
+        bool is_body = action == ACT_BODY || action == ACT_BODY_LONG || action == ACT_BODY_BAD;
         return is_body || (action == ACT_QUIT && pick(run, 4) > 0) ? ACT_NOOP : action;
     }
     if (!r->helo) {
@@ -148,6 +154,13 @@ static enum action pick_action(struct run *run, const struct reference *r)
 
 static uint32_t write_action(char *out, enum action action, const struct plan *plan)
 {
+    if (action == ACT_BODY_LONG) {
+        for (uint32_t at = 0; at < LONG_LEN; at += 10) {
+            memcpy(out + at, at % 30 == 0 ? "..345678\r\n" : "12345678\r\n", 10);
+        }
+        memcpy(out + LONG_LEN, ".\r\n", 3);
+        return LONG_LEN + 3;
+    }
     if (action == ACT_LONG) {
         memset(out, 'x', SMTP_LINE_MAX + 10);
         memcpy(out + SMTP_LINE_MAX + 10, "\r\n", 2);
@@ -195,7 +208,8 @@ static void compare_state(struct run *run)
         return;
     }
     assert_non_null(session);
-    assert_int_equal(session->state, r->in_body ? SESSION_BODY : SESSION_COMMAND);
+    enum session_state body = r->chunking ? SESSION_GATHER : SESSION_BODY;
+    assert_int_equal(session->state, r->in_body ? body : SESSION_COMMAND);
     assert_int_equal(session->transaction != NULL, r->in_transaction);
     assert_int_equal(session->helo[0] != '\0', r->helo);
     assert_int_equal(session->errors, r->errors);
@@ -224,7 +238,7 @@ static void explain(const struct run *run, const char *text, uint32_t len, const
  * the 354 first. */
 static void run_group(struct run *run, int *actions_left)
 {
-    char text[(GROUP_MAX + 1) * TEXT_MAX];
+    static char text[(GROUP_MAX + 1) * TEXT_MAX + LONG_LEN];
     uint32_t len = 0;
     int expected[GROUP_MAX * REFERENCE_REPLIES_MAX + 1];
     int count = 0;
@@ -261,6 +275,7 @@ static void run_session(struct run *run)
     int actions_left = ACTIONS_MAX;
     run->reference = (struct reference){
         .mail_at_once = run->weir->config.upstreams[0].contact == CONTACT_MAIL,
+        .chunking = run->model.ehlo == CHUNKING_EHLO,
         .has_size = run->model.ehlo != BARE_EHLO,
         .errors_max = ERRORS_MAX,
         .commands_max = COMMANDS_MAX,
@@ -297,6 +312,8 @@ static uint64_t run_world(uint64_t seed, uint32_t count, struct run *run)
     run->model.arg = run;
     if (seed % 5 == 0) {
         run->model.ehlo = BARE_EHLO; /* no PIPELINING: one command at a time to the upstream */
+    } else if (seed / 2 % 2 == 0) {
+        run->model.ehlo = CHUNKING_EHLO;
     }
     for (uint32_t i = 0; i < count; i++) {
         run_session(run);

@@ -10,6 +10,8 @@
  *
  * Strings up to CUTS_LEN are cut behind every byte of the whole message, longer ones behind every
  * byte of the string and on its edges; all of them arrive in one piece and byte by byte as well.
+ * All of it with DATA and with BDAT, where a stuffed dot that no dot follows cannot be seen any more;
+ * of the longest strings each case goes one way.
  * SIM_SMUGGLE_LEN (default 8, the full proof) bounds the length.
  */
 #include <setjmp.h>
@@ -24,7 +26,7 @@
 #include "core/session.h"
 #include "test/model_upstream.h"
 
-enum { LEN_MAX = 8, CUTS_LEN = 5, STREAM_MAX = 128, TURNS_MAX = 2000 };
+enum { LEN_MAX = 8, CUTS_LEN = 5, BOTH_LEN = 7, STREAM_MAX = 128, TURNS_MAX = 2000 };
 
 static const char ALPHABET[] = {'\r', '\n', '.', '\0'};
 
@@ -136,12 +138,22 @@ static uint32_t count(const char *text, const char *what)
     return found;
 }
 
+static bool is_chunking(const struct run *run)
+{
+    return run->weir->config.upstreams[0].chunking == CHUNKING_AUTO;
+}
+
 static void check_arrived(const struct run *run, const char *stream, uint32_t end)
 {
     const struct model *model = &run->model;
+    char expected[STREAM_MAX];
     uint32_t len = end - 3;
+    memcpy(expected, stream, len);
+    if (is_chunking(run)) {
+        len = model_canonical(stream, len, expected);
+    }
     assert_true(model->last_len >= len);
-    assert_memory_equal(model->last + model->last_len - len, stream, len);
+    assert_memory_equal(model->last + model->last_len - len, expected, len);
     const char *top = model->last;
     uint32_t top_len = model->last_len - len;
     assert_memory_equal(top, "Received: ", 10);
@@ -162,10 +174,11 @@ static void run_case(struct run *run, const char *stream, uint32_t len, uint32_t
 {
     char replies[4096];
     uint32_t messages = run->model.messages;
+    uint32_t chunks = run->model.chunks;
     send_text(run, "MAIL FROM:<a@b.c>\r\nRCPT TO:<d@e.f>\r\nDATA\r\n");
     settle(run);
     read_replies(run, replies, sizeof(replies));
-    assert_non_null(strstr(replies, "354 go on\r\n"));
+    assert_non_null(strstr(replies, is_chunking(run) ? "354 end data" : "354 go on\r\n"));
     set_cut(run, cut);
     send_bytes(run, stream, len);
     send_text(run, "\r\nRSET\r\n");
@@ -183,12 +196,26 @@ static void run_case(struct run *run, const char *stream, uint32_t len, uint32_t
     assert_int_equal(run->model.messages - messages, bad ? 0 : 1);
     assert_memory_equal(replies, bad ? "550" : "250", 3); /* the message's reply comes first */
     assert_non_null(strstr(replies, "250 2.0.0 ok\r\n")); /* and RSET is heard behind all of it */
+    assert_int_equal(run->model.chunks - chunks, !bad && is_chunking(run) ? 1 : 0);
     if (!bad) {
         check_arrived(run, stream, end);
     }
     run->cases++;
     run->bad += bad;
     run->good += !bad;
+}
+
+/* With DATA and BDAT, or with one of them, by chance. */
+static void run_ways(struct run *run, const char *stream, uint32_t len, uint32_t cut, bool both)
+{
+    enum config_chunking *chunking = &run->weir->config.upstreams[0].chunking;
+    uint32_t mixed = (uint32_t)run->cases * 2654435761u;
+    *chunking = mixed >> 31 ? CHUNKING_AUTO : CHUNKING_OFF;
+    run_case(run, stream, len, cut);
+    if (both) {
+        *chunking = *chunking == CHUNKING_AUTO ? CHUNKING_OFF : CHUNKING_AUTO;
+        run_case(run, stream, len, cut);
+    }
 }
 
 static void run_string(struct run *run, const struct place *place, const char *string,
@@ -203,9 +230,10 @@ static void run_string(struct run *run, const struct place *place, const char *s
     memcpy(stream + before + string_len, place->behind, behind);
     uint32_t first = string_len <= CUTS_LEN || before == 0 ? 1 : before;
     uint32_t last = string_len <= CUTS_LEN ? len : before + string_len + 1;
-    run_case(run, stream, len, 0); /* byte by byte */
+    bool both = string_len <= BOTH_LEN;
+    run_ways(run, stream, len, 0, both); /* byte by byte */
     for (uint32_t cut = first; cut <= last; cut++) {
-        run_case(run, stream, len, cut); /* a cut behind the last byte is none */
+        run_ways(run, stream, len, cut, both); /* a cut behind the last byte is none */
     }
 }
 
@@ -234,6 +262,7 @@ static void test_place(void **state)
     run->weir->config.errors = 1u << 30;
     run->weir->config.session_timeout_ms = INT64_MAX / 4;
     model_init(&run->model, run->weir);
+    run->model.ehlo = "250-up.example\r\n250-CHUNKING\r\n250-PIPELINING\r\n250 8BITMIME\r\n";
     open_client(run);
     run_all(run, place, len_max > LEN_MAX ? LEN_MAX : len_max);
     print_message("%s: %llu cases up to length %u, %llu refused, %llu delivered whole, 0 split\n",

@@ -87,6 +87,7 @@ static void test_defaults(void **state)
     assert_int_equal(upstream->servers[0].weight, 1);
     assert_int_equal(upstream->servers[0].max, 200);
     assert_int_equal(upstream->contact, CONTACT_RCPT);
+    assert_int_equal(upstream->chunking, CHUNKING_AUTO);
     assert_int_equal(upstream->connect_timeout_ms, 10000);
     assert_int_equal(upstream->check_interval_ms, 10000);
     assert_int_equal(upstream->pool_idle, 64);
@@ -228,6 +229,7 @@ static void test_all_keys_of_an_upstream(void **state)
     assert_int_equal(back->servers[2].address.len, offsetof(struct sockaddr_un, sun_path) + 9);
     assert_string_equal(back->servers[2].address.text, "unix:/run/mta");
     assert_int_equal(back->contact, CONTACT_CONNECT);
+    assert_int_equal(back->chunking, CHUNKING_OFF);
     assert_int_equal(back->pool_idle, 0);
     assert_int_equal(back->pool_idle_timeout_ms, 120000);
     assert_int_equal(back->pool_max_age_ms, 86400000);
@@ -350,8 +352,8 @@ static const struct bad BAD[] = {
     {MINIMUM "client_info = proxy_v2\n",
      "t.ini:5: [upstream:default] client_info: 'proxy_v2' is not available in this version; use "
      "none\n"},
-    {MINIMUM "chunking = auto\n",
-     "t.ini:5: [upstream:default] chunking: 'auto' is not available in this version; use off\n"},
+    {MINIMUM "chunking = on\n",
+     "t.ini:5: [upstream:default] chunking: 'on' is not known here; use one of off, auto\n"},
     {MINIMUM "[listen:b]\nbind=127.0.0.1:27\nmode=transparent\n",
      "t.ini:7: [listen:b] mode: 'transparent' is not available in this version; use gateway\n"},
     /* TLS */

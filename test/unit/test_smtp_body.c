@@ -19,12 +19,15 @@
 void portable_body_init(struct smtp_body *body);
 void portable_body_scan(struct smtp_body *body, const char *data, uint32_t len,
                         struct smtp_body_step *ret_step);
+struct text portable_body_unstuff(struct text *rest);
 #define SMTP_BODY_PORTABLE
-#define smtp_body_init portable_body_init
-#define smtp_body_scan portable_body_scan
+#define smtp_body_init    portable_body_init
+#define smtp_body_scan    portable_body_scan
+#define smtp_body_unstuff portable_body_unstuff
 #include "core/smtp_body.c"
 #undef smtp_body_init
 #undef smtp_body_scan
+#undef smtp_body_unstuff
 
 struct scanner {
     const char *name;
@@ -94,13 +97,36 @@ static void print_stream(const char *stream, size_t len, const struct passage *p
     print_error("\n");
 }
 
+/* What is clean, run by run, is the same as without the dots that begin a line. */
+static bool unstuffs(const struct passage *passage)
+{
+    struct text rest = {passage->out, (uint32_t)passage->out_len};
+    struct text run = {NULL, 0};
+    uint32_t at = 0;
+    uint64_t size = 0;
+    for (uint32_t i = 0; i < passage->out_len; i++) {
+        if (passage->out[i] == '.' && (i == 0 || passage->out[i - 1] == '\n')) {
+            continue;
+        }
+        while (at == run.len && rest.len > 0) {
+            run = smtp_body_unstuff(&rest);
+            at = 0;
+        }
+        if (at == run.len || run.at[at++] != passage->out[i]) {
+            return false;
+        }
+        size++;
+    }
+    return rest.len == 0 && at == run.len && size == passage->body.size;
+}
+
 static void passage_check(const struct passage *passage, const char *stream, size_t len,
                           const struct body_reference *expected)
 {
     bool is_right = passage->end == expected->end && passage->taken == expected->taken &&
                     passage->body.fault == expected->fault && passage->is_safe &&
                     passage->out_len == expected->clean && passage->body.size == expected->size &&
-                    memcmp(passage->out, stream, passage->out_len) == 0;
+                    memcmp(passage->out, stream, passage->out_len) == 0 && unstuffs(passage);
     if (!is_right) {
         print_stream(stream, len, passage);
         fail();
