@@ -312,8 +312,8 @@ static void unseal_early(struct stream *stream)
 {
     uint32_t got = 0;
     if (stream->raw != NULL) {
-        (void)unseal_once(stream, &got);
-        stream->has_more = stream->has_more || stream->has_verdict;
+        int result = unseal_once(stream, &got);
+        stream->has_more = stream->has_more || stream->has_verdict || result == CIPHER_WANT_FLUSH;
     }
 }
 

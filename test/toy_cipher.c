@@ -118,13 +118,13 @@ static bool take_record(struct toy *toy, struct cipher_io *io)
         }
         uint32_t len = io->in_len - io->in_used;
         len = len < want - toy->len ? len : want - toy->len;
+        if (len == 0) {
+            return false;
+        }
         memcpy(toy->record + toy->len, io->in + io->in_used, len);
         toy->len += len;
         io->in_used += len;
-        if (toy->len < want) {
-            return false;
-        }
-        if (toy->len == TOY_HEADER + length_of(toy->record)) {
+        if (toy->len >= TOY_HEADER && toy->len == TOY_HEADER + length_of(toy->record)) {
             return true;
         }
     }

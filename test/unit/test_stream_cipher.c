@@ -93,6 +93,25 @@ static void words_of_the_cipher_behind_the_handshake_are_no_data(struct world *w
     }
 }
 
+/* One more of them than there is room to answer at once: the last answer goes out as well. */
+static void answers_behind_the_handshake_all_go_out(struct world *world)
+{
+    enum { UPDATES = CIPHER_OUT_MIN / TOY_HEADER + 1 };
+    rig_open(world);
+    rig_secure(as_server);
+    far_put_flights(as_server);
+    for (int i = 0; i < UPDATES; i++) {
+        far_put(TOY_UPDATE, 0);
+    }
+    rig_run(STEP_WHOLE, false);
+    assert_int_equal(rig.results[STREAM_SECURED], 0);
+    assert_int_equal(rig_read(), 0);
+    rig_run(0, false);
+    assert_int_equal(rig.answers, UPDATES);
+    assert_int_equal(rig.counts[STREAM_SENT], 0);
+    rig_close();
+}
+
 /* What is in the window when the cipher comes in goes through it. */
 static void window_goes_through_the_cipher(struct world *world)
 {
@@ -258,7 +277,8 @@ static void long_streams_in_random_pieces(struct world *world)
         rig.keep = draw(&random, STREAM_UNREAD_MAX);
         assert_int_equal(rig_read(), 0);
         for (int i = 0; i < 12; i++) {
-            while (stream_room(&rig.stream) == 0) {
+            for (int wait = 0; stream_room(&rig.stream) == 0; wait++) {
+                assert_true(wait < 100);
                 rig_run(1 + draw(&random, 9000), false);
             }
             rig_send(1 + draw(&random, STREAM_CHUNK_SIZE - 1));
@@ -413,6 +433,7 @@ static void updates_in_a_row_are_answered_and_not_told(struct world *world)
     rig_run(STEP_WHOLE, false);
     assert_int_equal(rig.answers, 3000);
     assert_int_equal(rig.got, 9);
+    assert_int_equal(rig.chunks.used, 0); /* an idle stream owns no memory but itself */
     assert_int_equal(rig.counts[STREAM_SENT], 0);
     assert_int_equal(rig.counts[STREAM_RECEIVED], 1);
     rig_close();
@@ -490,6 +511,7 @@ int main(int argc, char **argv)
         CLAUSE(secured_says_0_when_the_last_flight_is_out),
         CLAUSE(data_behind_the_handshake_is_not_lost),
         CLAUSE(words_of_the_cipher_behind_the_handshake_are_no_data),
+        CLAUSE(answers_behind_the_handshake_all_go_out),
         CLAUSE(window_goes_through_the_cipher),
         CLAUSE(flight_larger_than_a_chunk_goes_out_in_parts),
         CLAUSE(failed_handshake_says_why),
