@@ -49,8 +49,9 @@ enum tls_peer { TLS_PEER_UNSEEN, TLS_PEER_OK, TLS_PEER_HAS_NO_PIN, TLS_PEER_HAS_
 struct tls {
     struct cipher cipher; /* for a stream (net/stream.h); first, see there */
     uint32_t magic;
-    uint8_t state; /* enum in tls_wolfssl.c; written by tls_enter() alone */
-    uint8_t peer;  /* enum tls_peer: what its certificate came to */
+    uint8_t state;    /* enum in tls_wolfssl.c; written by tls_enter() alone */
+    uint8_t peer;     /* enum tls_peer: what its certificate came to */
+    bool is_complete; /* the handshake; also when the session has failed since */
     bool close_sent;
     int error;            /* what failed, or 0 */
     uint32_t held;        /* plaintext of a record that the library holds, or 0 */
@@ -104,7 +105,7 @@ int tls_ended(const struct tls *tls) __attribute__((warn_unused_result));
 /* Why the last call failed, or NULL. */
 const char *tls_reason(const struct tls *tls);
 
-/* After the handshake (assert). */
+/* After the handshake (assert), whatever has come since. */
 void tls_get_info(const struct tls *tls, struct tls_info *ret_info);
 
 #endif

@@ -426,6 +426,7 @@ static int advance(struct tls *tls)
         return fail(tls, -EKEYREJECTED, "no certificate was seen");
     }
     tls->name = NULL;
+    tls->is_complete = true;
     tls_enter(tls, STATE_OPEN);
     return CIPHER_OK;
 }
@@ -580,7 +581,7 @@ const char *tls_reason(const struct tls *tls)
 void tls_get_info(const struct tls *tls, struct tls_info *ret_info)
 {
     assert(tls->magic == TLS_MAGIC);
-    assert(tls->state == STATE_OPEN || tls->state == STATE_ENDED);
+    assert(tls->is_complete);
     int suite = wolfSSL_get_current_cipher_suite(tls->ssl);
     *ret_info = (struct tls_info){
         .version = wolfSSL_get_version(tls->ssl),
