@@ -493,6 +493,9 @@ void lease_read(struct lease *lease)
 {
     _Static_assert((int)SMTP_REPLY_MAX <= (int)STREAM_UNREAD_MAX,
                    "a reply fits in front of the next receive");
+    if (!lease_is_alive(lease)) {
+        return;
+    }
     int result = stream_read(&lease->stream, RECV_LATER);
     if (result < 0) {
         lease_lose_errno(lease, "", result == -EPIPE ? 0 : result);
@@ -505,14 +508,12 @@ void lease_received(struct lease *lease)
     struct smtp_reply reply;
     int found = lease_scan(lease, &reply);
     bool too_much = found > 0 && stream_len(&lease->stream) > reply.len;
-    if (too_much || (found >= 0 && !stream_is_drained(&lease->stream))) {
+    if (too_much || (found >= 0 && stream_has_unsent(&lease->stream))) {
         lease_lose(lease, "spoke out of turn", ""); /* the second: before it can have read ours */
     } else if (found > 0) {
         lease_greet(lease, &reply);
     }
-    if (lease_is_alive(lease)) {
-        lease_read(lease);
-    }
+    lease_read(lease);
 }
 
 int lease_put(struct lease *lease, const char *data, uint32_t len)

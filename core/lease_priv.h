@@ -40,6 +40,7 @@ void lease_close(struct lease *lease);
 void lease_say(struct lease *lease, enum lease_state state, const char *line);
 void lease_say_hello(struct lease *lease, enum lease_state state, const char *verb);
 void lease_ready(struct lease *lease);
+/* Reads on, unless the connection has just been lost. */
 void lease_read(struct lease *lease);
 /* Looks at what is in the window while opening, and reads on. */
 void lease_received(struct lease *lease);
