@@ -1,10 +1,11 @@
 """
 test_names - a server that is configured by name, and whose address changes while mail flows.
 
-The proxy runs in a mount namespace of its own, where /etc/hosts is a file of the test's and the only
-source of names; so this needs root.
+The proxy runs in a mount namespace of its own, where /etc/hosts is a file of the test's, and behind
+it comes a name server that never answers; so this needs root.
 """
 import os
+import socket
 import subprocess
 import time
 
@@ -28,19 +29,28 @@ pytestmark = pytest.mark.skipif(not may_unshare(), reason="needs root and mount 
 class Named(weirlab.Mailweir):
     """The proxy where NAME is what `hosts` says."""
 
-    def __init__(self, folder, io, port, **options):
+    def __init__(self, folder, io, port, has_dns):
         self.hosts = os.path.join(folder, "hosts")
-        self.switch = os.path.join(folder, "nsswitch.conf")
-        with open(self.switch, "w", encoding="ascii") as file:
-            file.write("passwd: files\nhosts: files\n")
+        self.dns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.dns.bind((f"127.77.{os.getpid() >> 8 & 255}.{os.getpid() & 255}", 53))
+        self.dns.settimeout(weirlab.PATIENCE)
+        mounts = ""
+        for name, text in (("hosts", ""), ("nsswitch.conf", "passwd: files\nhosts: files {}\n"),
+                           ("resolv.conf", f"nameserver {self.dns.getsockname()[0]}\n")):
+            path = os.path.join(folder, name)
+            with open(path, "w", encoding="ascii") as file:
+                file.write(text.format("dns" if has_dns else ""))
+            mounts += f"mount --bind {path} /etc/{name} && "
         self.moves_to("127.0.0.1")
         super().__init__(folder, io, [(NAME, port)], start=False, config={
             "upstream:default": {"check_interval": f"{int(CHECK * 1000)}ms",
-                                 "connect_timeout": "1s"}}, **options)
-        script = 'mount --bind "$0" /etc/hosts && mount --bind "$1" /etc/nsswitch.conf && ' \
-                 'shift && exec "$@"'
-        self.argv = ["unshare", "-m", "sh", "-c", script, self.hosts, self.switch, *self.argv]
+                                 "connect_timeout": "1s"}})
+        self.argv = ["unshare", "-m", "sh", "-c", mounts + 'exec "$0" "$@"', *self.argv]
         self.start()
+
+    def end(self):
+        self.dns.close()
+        super().end()
 
     def moves_to(self, *addresses):
         """In place: what is mounted is the file, not its name."""
@@ -55,16 +65,20 @@ class Named(weirlab.Mailweir):
 
 
 @pytest.fixture
-def named(folder, io, sink, stops):
-    """A proxy for NAME, and two sinks at 127.0.0.1 and 127.0.0.2, on the same port."""
+def named(folder, io, sink, stops, request):
+    """A proxy for NAME, and its `first` server at 127.0.0.1."""
     if io == "direct":
         pytest.skip("there is no proxy")
-    sinks = [sink()]
-    sinks.append(sink(listen=("127.0.0.2", sinks[0].port)))
-    stops.append(Named(folder, io, sinks[0].port))
-    proxy = stops[-1]
-    proxy.servers = sinks
-    return proxy
+    first = sink()
+    stops.append(Named(folder, io, first.port, getattr(request, "param", False)))
+    stops[-1].first = first
+    return stops[-1]
+
+
+@pytest.fixture
+def second(named, sink):
+    """Another server, at 127.0.0.2 and the same port."""
+    return sink(listen=("127.0.0.2", named.first.port))
 
 
 def send(proxy):
@@ -79,8 +93,8 @@ def messages(server):
     return len(server.journal())
 
 
-def test_mail_follows_the_name(named):
-    first, second = named.servers
+def test_mail_follows_the_name(named, second):
+    first = named.first
     send(named)
     assert (messages(first), messages(second)) == (1, 0)
     moved = time.monotonic()
@@ -106,7 +120,7 @@ def test_another_order_is_no_move(named):
     named.moves_to("127.0.0.2", "127.0.0.1")
     time.sleep(3 * CHECK)  # three rounds in which nothing happens, so there is no event to wait for
     send(named)
-    assert not named.told("moved") and messages(named.servers[0]) == 1
+    assert not named.told("moved") and messages(named.first) == 1
 
 
 def test_a_name_that_is_lost_keeps_its_address(named):
@@ -114,17 +128,29 @@ def test_a_name_that_is_lost_keeps_its_address(named):
     named.await_told("keeps its last address")
     time.sleep(2.5 * CHECK)  # two more rounds, of which nothing is told
     send(named)
-    assert messages(named.servers[0]) == 1
+    assert messages(named.first) == 1
     named.moves_to("127.0.0.1")
     named.await_told("can be resolved again")
     assert len(named.told("keeps its last address")) == 1
     assert not named.told("moved")
 
 
-def test_a_dead_server_is_replaced_by_its_name(named):
-    named.servers[0].kill()
+def test_a_dead_server_is_replaced_by_its_name(named, second):
+    named.first.kill()
     named.await_told("is down")
     named.moves_to("127.0.0.2")
     named.await_told("is up", 2)  # the first time was at the start
     send(named)
-    assert messages(named.servers[1]) == 1
+    assert messages(second) == 1
+
+
+@pytest.mark.parametrize("named", [True], indirect=True, ids=["dns"])
+def test_nobody_waits_for_a_slow_name_server(named):
+    named.moves_to()
+    named.dns.recvfrom(512)  # a look-up is under way, and will be for 10 s
+    for _ in range(5):
+        send(named)
+    begun = time.monotonic()
+    assert named.stop() == 0
+    assert time.monotonic() - begun < 3
+    assert not named.told("keeps its last address")
