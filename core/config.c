@@ -70,6 +70,7 @@ static int find_upstream(const struct config *config, const char *name);
 static int on_pair(void *user, const char *section, const char *name, const char *value);
 static const struct config_key *find_key(const struct config_build *build, const char *name,
                                          uint32_t *ret_index);
+static void note_line(struct config_build *build, const struct config_key *key);
 static void fail_unknown_key(struct config_build *build, const char *name);
 static int set_value(struct config_build *build, const struct config_key *key, const char *value,
                      struct config_why *why);
@@ -344,7 +345,21 @@ static int on_pair(void *user, const char *section, const char *name, const char
         fail(build, build->line, build->label, name, why.text);
         return 0;
     }
+    note_line(build, key);
     return 1;
+}
+
+/* Files are only opened later: an error in them should name the line as well. */
+static void note_line(struct config_build *build, const struct config_key *key)
+{
+    struct config_certificates *certificates = &build->config->certificates;
+    if (key->type == TYPE_CERTIFICATES && certificates->count > 0) {
+        certificates->files[certificates->count - 1].line = build->line;
+    } else if (key->type == TYPE_FILES) {
+        ((struct config_upstream *)build->target)->tls_files.line = build->line;
+    } else if (key->type == TYPE_PATH) {
+        ((struct config_upstream *)build->target)->tls_ca_line = build->line;
+    }
 }
 
 static const struct config_key *find_key(const struct config_build *build, const char *name,

@@ -68,6 +68,7 @@ struct config_address {
 struct config_files {
     char chain[CONFIG_TEXT_MAX];
     char key[CONFIG_TEXT_MAX];
+    uint32_t line; /* where they are named; for errors when they are read */
 };
 
 struct config_certificates {
@@ -100,6 +101,7 @@ struct config_upstream {
     enum config_upstream_tls tls;   /* default off */
     bool tls_verify;                /* default yes; with required and implicit: chain and name */
     char tls_ca[CONFIG_TEXT_MAX];   /* PEM file of the trusted */
+    uint32_t tls_ca_line;           /* 0: the default one */
     char tls_name[CONFIG_TEXT_MAX]; /* announced (SNI) and verified; empty: the server's host */
     struct config_pins pins;        /* one of them, if there are any, is the server's key */
     struct config_files tls_files;  /* our own certificate, if it asks for one */

@@ -69,14 +69,40 @@ static int create_clients(const struct config *config, uint32_t group, uint32_t 
     return result;
 }
 
-/* The key whose file `text` complains about: it begins with the file's path. */
-static const char *key_at_fault(const struct config_upstream *upstream, const char *text)
+/* An error begins with the path of the file that it is about. */
+static bool is_about(const char *text, const char *path)
 {
-    size_t len = strlen(upstream->tls_ca);
-    if (len > 0 && strncmp(text, upstream->tls_ca, len) == 0 && text[len] == ':') {
-        return "tls_ca";
+    size_t len = strlen(path);
+    return len > 0 && strncmp(text, path, len) == 0 && text[len] == ':';
+}
+
+static bool is_about_either(const char *text, const struct config_files *files)
+{
+    return is_about(text, files->chain) || is_about(text, files->key);
+}
+
+static void tell_server_error(const struct config *config, const char *text,
+                              struct credentials_error *error)
+{
+    error->line = 0;
+    for (uint32_t i = 0; i < config->certificates.count && error->line == 0; i++) {
+        const struct config_files *files = &config->certificates.files[i];
+        error->line = is_about_either(text, files) ? files->line : 0;
     }
-    return upstream->tls_files.chain[0] != '\0' ? "tls_certificate" : "tls";
+    (void)snprintf(error->text, sizeof(error->text), "[tls] certificate: %s", text);
+}
+
+static void tell_client_error(const struct config_upstream *upstream, const char *text,
+                              struct credentials_error *error)
+{
+    bool is_ca = is_about(text, upstream->tls_ca);
+    bool is_ours = is_about_either(text, &upstream->tls_files);
+    error->line = is_ca ? upstream->tls_ca_line : is_ours ? upstream->tls_files.line : 0;
+    (void)snprintf(error->text, sizeof(error->text), "[upstream:%s] %s: %s", upstream->name,
+                   is_ca     ? "tls_ca"
+                   : is_ours ? "tls_certificate"
+                             : "tls",
+                   text);
 }
 
 int credentials_create(const struct config *config, const struct tls_tickets *tickets,
@@ -89,14 +115,12 @@ int credentials_create(const struct config *config, const struct tls_tickets *ti
     }
     int result = create_servers(config, tickets, count, ret_all, &why);
     if (result < 0) {
-        (void)snprintf(error->text, sizeof(error->text), "[tls] certificate: %s", why.text);
+        tell_server_error(config, why.text, error);
     }
     for (uint32_t i = 0; result == 0 && i < config->upstream_count; i++) {
         result = create_clients(config, i, count, ret_all, &why);
         if (result < 0) {
-            (void)snprintf(error->text, sizeof(error->text), "[upstream:%s] %s: %s",
-                           config->upstreams[i].name, key_at_fault(&config->upstreams[i], why.text),
-                           why.text);
+            tell_client_error(&config->upstreams[i], why.text, error);
         }
     }
     for (uint32_t i = 0; result < 0 && i < count; i++) {

@@ -20,6 +20,7 @@ struct credentials {
 };
 
 struct credentials_error {
+    uint32_t line;                                    /* of the configuration; 0: not known */
     char text[TLS_ERROR_SIZE + CONFIG_NAME_MAX + 64]; /* "[SECTION] key: FILE: reason" */
 };
 

@@ -252,7 +252,7 @@ static int proxy_load_credentials(struct proxy *proxy)
     result = credentials_create(proxy->config, &proxy->tickets, proxy->config->workers,
                                 proxy->credentials, &error);
     if (result < 0) {
-        log_line(LEVEL_ERROR, "%s", error.text);
+        log_line(LEVEL_ERROR, "%s:%u: %s", proxy->config->file, error.line, error.text);
     }
     return result;
 }
@@ -396,7 +396,8 @@ static void proxy_reload_credentials(struct proxy *proxy)
     int result =
         credentials_create(proxy->config, &proxy->tickets, proxy->config->workers, all, &error);
     if (result < 0) {
-        log_line(LEVEL_ERROR, "%s; the certificates in use stay as they are", error.text);
+        log_line(LEVEL_ERROR, "%s:%u: %s; the certificates in use stay as they are",
+                 proxy->config->file, error.line, error.text);
         return;
     }
     proxy_hand_out(proxy, all);
@@ -491,7 +492,7 @@ static int check(const char *path, const struct config *config)
     struct credentials credentials;
     struct credentials_error error;
     if (credentials_create(config, NULL, 1, &credentials, &error) < 0) {
-        (void)fprintf(stderr, "%s:0: %s\n", path, error.text);
+        (void)fprintf(stderr, "%s:%u: %s\n", path, error.line, error.text);
         return 1;
     }
     credentials_retire(&credentials);
