@@ -63,7 +63,7 @@ def test_sslscan(secured, folder, kind):
 
 # ---- testssl.sh ----
 
-def testssl(proxy, pki, kind, folder, checks):
+def scan_with_testssl(proxy, pki, kind, folder, checks):
     report = os.path.join(folder, "testssl.json")
     argv = ["testssl", "--quiet", "--color", "0", "--warnings", "off", "--nodns", "none", "--ip",
             "127.0.0.1", "--add-ca", pki.ca, "--jsonfile", report, *checks]
@@ -98,7 +98,7 @@ def test_testssl(secured, pki, folder, io, kind):
     if SCAN != "full" and (kind, io) != ("starttls", conftest.LOOPS[0]):
         pytest.skip("WEIR_SCAN=full for this one")
     proxy = secured(tls=kind)
-    rows, printed = testssl(proxy, pki, kind, folder, [] if SCAN == "full" else QUICK)
+    rows, printed = scan_with_testssl(proxy, pki, kind, folder, [] if SCAN == "full" else QUICK)
     check_findings(rows, printed, WANTED | (WANTED_FULL if SCAN == "full" else set()))
 
 
