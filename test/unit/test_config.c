@@ -683,7 +683,7 @@ static void list_keys(FILE *file, char *out, size_t size)
     while (fgets(line, sizeof(line), file) != NULL) {
         char *comment = line[0] == ';' ? line : strstr(line, " ;");
         line[comment == NULL ? strcspn(line, "\n") : (size_t)(comment - line)] = '\0';
-        while (line[0] != '\0' && line[strlen(line) - 1] == ' ' && line[strlen(line) - 2] != '=') {
+        while (strlen(line) > 1 && line[strlen(line) - 1] == ' ' && line[strlen(line) - 2] != '=') {
             line[strlen(line) - 1] = '\0';
         }
         if (line[0] == '[') {
