@@ -151,6 +151,32 @@ void filter_done(struct filter_run *run)
     tell_owner(chain);
 }
 
+/* ---- the deadline ---- */
+
+static void give_up(struct filter_run *run)
+{
+    run->filter->cancel(run);
+    run->filter->give_up(run);
+    run_enter(run, RUN_DONE);
+}
+
+/* What is not known by now counts as temperror; those that wait for others conclude from what there
+ * is. */
+static void end_late(struct chain *chain)
+{
+    for (uint32_t i = 0; i < chain->count; i++) {
+        if (chain->runs[i].state == RUN_RUNNING && chain->runs[i].filter->conclude == NULL) {
+            give_up(&chain->runs[i]);
+        }
+    }
+    conclude(chain);
+    for (uint32_t i = 0; i < chain->count; i++) {
+        if (chain->runs[i].state == RUN_RUNNING) {
+            give_up(&chain->runs[i]);
+        }
+    }
+}
+
 /* ---- the owner's calls ---- */
 
 static void run_start(struct filter_run *run)
@@ -179,6 +205,9 @@ void chain_reach(struct chain *chain, enum filter_phase phase, int64_t deadline_
         }
     }
     conclude(chain);
+    if (chain->is_late) {
+        end_late(chain); /* what has just begun has no time any more */
+    }
     chain->is_in_call = false;
 }
 
@@ -238,32 +267,13 @@ void chain_cancel(struct chain *chain)
     chain->magic = 0;
 }
 
-/* What is not known by now counts as temperror; those that wait for others conclude from what there
- * is. */
 static void on_deadline(struct timer *timer)
 {
     struct chain *chain = list_entry(timer, struct chain, timer);
     assert(chain->magic == CHAIN_MAGIC);
     chain->is_late = true;
     chain->is_in_call = true;
-    for (uint32_t i = 0; i < chain->count; i++) {
-        struct filter_run *run = &chain->runs[i];
-        bool waits = run->filter->conclude != NULL;
-        if (run->state == RUN_RUNNING && !waits) {
-            run->filter->cancel(run);
-            run->filter->give_up(run);
-            run_enter(run, RUN_DONE);
-        }
-    }
-    conclude(chain);
-    for (uint32_t i = 0; i < chain->count; i++) {
-        struct filter_run *run = &chain->runs[i];
-        if (run->state == RUN_RUNNING) {
-            run->filter->cancel(run);
-            run->filter->give_up(run);
-            run_enter(run, RUN_DONE);
-        }
-    }
+    end_late(chain);
     chain->is_in_call = false;
     tell_owner(chain);
 }
