@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "filters/base64.h"
+
 static const char SPACE[] = " \t";
 
 /* The next word of the text, into a path. */
@@ -59,35 +61,13 @@ int config_add_certificate(struct config_certificates *list, const char *text,
     return 0;
 }
 
-static int base64_digit(char c)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const char *at = c == '\0' ? NULL : strchr(digits, c);
-    return at == NULL ? -1 : (int)(at - digits);
-}
-
-/* 43 digits and one "=": 32 octets, the last two bits zero. */
+/* 43 digits and one "=": 32 octets, and in the last digit no bits beyond them. */
 static bool parse_sum(const char *text, uint8_t sum[CONFIG_PIN_SIZE])
 {
-    uint32_t bits = 0;
-    uint32_t count = 0;
-    uint32_t len = 0;
-    if (strlen(text) != 44 || text[43] != '=') {
-        return false;
-    }
-    for (int i = 0; i < 43; i++) {
-        int digit = base64_digit(text[i]);
-        if (digit < 0) {
-            return false;
-        }
-        bits = bits << 6 | (uint32_t)digit;
-        count += 6;
-        if (count >= 8) {
-            count -= 8;
-            sum[len++] = (uint8_t)(bits >> count);
-        }
-    }
-    return (bits & ((1u << count) - 1)) == 0;
+    struct span span = {text, (uint32_t)strlen(text)};
+    return span.len == 44 && strcspn(text, SPACE) == 44 && text[43] == '=' &&
+           strchr("AEIMQUYcgkosw048", text[42]) != NULL &&
+           base64_decode(span, sum, CONFIG_PIN_SIZE) == CONFIG_PIN_SIZE;
 }
 
 int config_add_pin(struct config_pins *list, const char *text, struct config_why *why)

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <strings.h>
 
+#include "filters/base64.h"
 #include "filters/dkim_canon.h"
 #include "filters/dkim_signature.h"
 #include "filters/from.h"
@@ -111,8 +112,8 @@ static void verify(struct work *work)
     uint8_t sum[DIGEST_SIZE];
     const struct dkim_signature *signature = &work->signature;
     const struct dkim_body *body = &work->check->bodies[work->body];
-    int sum_len = dkim_base64_decode(signature->sum, sum, sizeof(sum));
-    int len = dkim_base64_decode(signature->signature, octets, sizeof(octets));
+    int sum_len = base64_decode(signature->sum, sum, sizeof(sum));
+    int len = base64_decode(signature->signature, octets, sizeof(octets));
     assert(sum_len == DIGEST_SIZE && len > 0); /* dkim_signature_parse() has seen to it */
     if (signature->has_limit && signature->limit > body->size) {
         settle(work, CHECK_FAIL, "l= is more than the body");
@@ -331,7 +332,7 @@ static bool is_aligned(const struct header *header, const struct header_field *f
         return false;
     }
     struct span domain = dkim_tag_value(&tags, "d");
-    return domain.len > 0 && from_domain.len > 0 && dkim_is_at_or_below(from_domain, domain);
+    return domain.len > 0 && from_domain.len > 0 && span_is_at_or_below(from_domain, domain);
 }
 
 static void take(struct dkim *check, const struct header_field *field)

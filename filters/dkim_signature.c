@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <strings.h>
 
+#include "filters/base64.h"
+
 enum { DOMAIN_MAX = 253, LABEL_MAX = 63, TIME_DIGITS_MAX = 12, LIMIT_DIGITS_MAX = 19 };
 
 /* ---- names ---- */
@@ -34,15 +36,6 @@ static bool is_domain(struct span name)
         }
     }
     return label > 0;
-}
-
-bool dkim_is_at_or_below(struct span name, struct span domain)
-{
-    if (name.len < domain.len ||
-        strncasecmp(name.at + name.len - domain.len, domain.at, domain.len) != 0) {
-        return false;
-    }
-    return name.len == domain.len || name.at[name.len - domain.len - 1] == '.';
 }
 
 /* ---- the field ---- */
@@ -98,7 +91,7 @@ static const char *take_identity(const struct dkim_tags *tags, struct dkim_signa
         return "no @ in i=";
     }
     signature->identity_domain = (struct span){at + 1, value.len - (uint32_t)(at + 1 - value.at)};
-    return dkim_is_at_or_below(signature->identity_domain, signature->domain)
+    return span_is_at_or_below(signature->identity_domain, signature->domain)
                ? NULL
                : "i= is not below d=";
 }
@@ -178,10 +171,10 @@ static const char *take_sums(const struct dkim_tags *tags, struct dkim_signature
     signature->sum = dkim_tag_value(tags, "bh");
     signature->signature = b->value;
     signature->signature_whole = b->whole;
-    if (dkim_base64_decode(signature->sum, octets, sizeof(octets)) != DIGEST_SIZE) {
+    if (base64_decode(signature->sum, octets, sizeof(octets)) != DIGEST_SIZE) {
         return "bh= is not the base64 of a SHA-256";
     }
-    return dkim_base64_decode(signature->signature, octets, sizeof(octets)) > 0
+    return base64_decode(signature->signature, octets, sizeof(octets)) > 0
                ? NULL
                : "b= is not base64, or too long";
 }
@@ -264,7 +257,7 @@ const char *dkim_key_parse(struct span text, struct dkim_key *ret_key)
     if (octets.len == 0) {
         return "the key has been revoked";
     }
-    int len = dkim_base64_decode(octets, ret_key->octets, sizeof(ret_key->octets));
+    int len = base64_decode(octets, ret_key->octets, sizeof(ret_key->octets));
     if (len < 0) {
         return len == -EMSGSIZE ? "the key is too long" : "the key is not base64";
     }

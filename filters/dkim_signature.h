@@ -42,7 +42,4 @@ struct dkim_key {
 /* The text of a key record. NULL, or what is wrong with it. */
 const char *dkim_key_parse(struct span text, struct dkim_key *ret_key);
 
-/* True when `name` is `domain` or below it; case does not matter. */
-bool dkim_is_at_or_below(struct span name, struct span domain);
-
 #endif

@@ -1,6 +1,6 @@
 /*
- * dkim_tags - tag lists, the form of DKIM-Signature fields and of key records (RFC 6376, 3.2), and the
- * encodings in them. Pure; slices of the text.
+ * dkim_tags - tag lists, the form of DKIM-Signature fields and of key records (RFC 6376, 3.2). Pure;
+ * slices of the text.
  */
 #ifndef FILTERS_DKIM_TAGS_H
 #define FILTERS_DKIM_TAGS_H
@@ -33,9 +33,6 @@ bool dkim_list_next(struct span list, char separator, uint32_t *at, struct span 
 
 /* True when the list holds the word. */
 bool dkim_list_has(struct span list, char separator, const char *word);
-
-/* Base64 with folding anywhere in it. The length, -EINVAL, or -EMSGSIZE. */
-int dkim_base64_decode(struct span text, uint8_t *out, uint32_t size);
 
 /* Digits alone, at most `digits_max` of them. */
 bool dkim_number_parse(struct span text, uint32_t digits_max, uint64_t *ret_number);

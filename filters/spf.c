@@ -269,30 +269,42 @@ static void ask(struct spf *check, const char *name, enum dns_type type, dns_don
     }
 }
 
-static void on_address(struct dns_query *query, const struct dns_answer *answer)
+/* The answer matches, ends the check, or the check goes on with `otherwise`. */
+static void decide(struct spf *check, const struct dns_answer *answer, bool is_match,
+                   void (*otherwise)(struct spf *check))
 {
-    struct spf *check = spf_of(query);
     if (is_over(check, answer)) {
         return;
     }
-    if (answer_has_client(check, answer, &top(check)->term)) {
+    if (is_match) {
         match(check);
     } else {
-        walk(check);
+        otherwise(check);
     }
+}
+
+static void on_address(struct dns_query *query, const struct dns_answer *answer)
+{
+    struct spf *check = spf_of(query);
+    decide(check, answer, answer_has_client(check, answer, &top(check)->term), walk);
 }
 
 static void on_exists(struct dns_query *query, const struct dns_answer *answer)
 {
-    struct spf *check = spf_of(query);
-    if (is_over(check, answer)) {
-        return;
+    decide(spf_of(query), answer, answer->status == DNS_OK, walk);
+}
+
+/* The addresses of the next of `names`. False when there is none left. */
+static bool ask_next_name(struct spf *check, dns_done *done)
+{
+    while (check->name_at < check->name_count) {
+        const char *name = check->names[check->name_at++];
+        if (dns_ask(check->run->facts->dns, &check->query, name, (uint32_t)strlen(name),
+                    address_type(check), done) == 0) {
+            return true;
+        }
     }
-    if (answer->status == DNS_OK) {
-        match(check);
-    } else {
-        walk(check);
-    }
+    return false;
 }
 
 /* ---- mx ---- */
@@ -301,12 +313,8 @@ static void on_mx_address(struct dns_query *query, const struct dns_answer *answ
 
 static void next_mx(struct spf *check)
 {
-    while (check->name_at < check->name_count) {
-        const char *name = check->names[check->name_at++];
-        if (dns_ask(check->run->facts->dns, &check->query, name, (uint32_t)strlen(name),
-                    address_type(check), on_mx_address) == 0) {
-            return;
-        }
+    if (ask_next_name(check, on_mx_address)) {
+        return;
     }
     if (check->is_exhausted) {
         settle(check, CHECK_PERMERROR, "too many MX names");
@@ -318,14 +326,7 @@ static void next_mx(struct spf *check)
 static void on_mx_address(struct dns_query *query, const struct dns_answer *answer)
 {
     struct spf *check = spf_of(query);
-    if (is_over(check, answer)) {
-        return;
-    }
-    if (answer_has_client(check, answer, &top(check)->term)) {
-        match(check);
-    } else {
-        next_mx(check);
-    }
+    decide(check, answer, answer_has_client(check, answer, &top(check)->term), next_mx);
 }
 
 static void on_mx(struct dns_query *query, const struct dns_answer *answer)
@@ -353,13 +354,9 @@ static void on_ptr_address(struct dns_query *query, const struct dns_answer *ans
 
 static bool is_at_or_below(const char *name, const char *domain)
 {
-    size_t name_len = strlen(name);
-    size_t len = strlen(domain);
-    len -= len > 0 && domain[len - 1] == '.' ? 1 : 0;
-    if (name_len < len || strncasecmp(name + name_len - len, domain, len) != 0) {
-        return false;
-    }
-    return name_len == len || name[name_len - len - 1] == '.';
+    struct span above = {domain, (uint32_t)strlen(domain)};
+    above.len -= above.len > 0 && domain[above.len - 1] == '.' ? 1 : 0;
+    return span_is_at_or_below((struct span){name, (uint32_t)strlen(name)}, above);
 }
 
 static void ptr_done(struct spf *check)
@@ -375,14 +372,9 @@ static void ptr_done(struct spf *check)
 
 static void next_ptr(struct spf *check)
 {
-    while (check->name_at < check->name_count) {
-        const char *name = check->names[check->name_at++];
-        if (dns_ask(check->run->facts->dns, &check->query, name, (uint32_t)strlen(name),
-                    address_type(check), on_ptr_address) == 0) {
-            return;
-        }
+    if (!ask_next_name(check, on_ptr_address)) {
+        ptr_done(check);
     }
-    ptr_done(check);
 }
 
 /* For %{p} the domain itself is the best name, one below it the next, any other the last (7.3). */
