@@ -3,7 +3,7 @@
 #
 #   client (you) --> mailweir 127.0.0.1:$PORT --> build/weir-sink 127.0.0.1:$SINK_PORT --> build/run/mail
 #
-# Needs bash and what was built, nothing more. Environment: B (build folder), PORT (2525), SINK_PORT
+# Needs bash, openssl and what was built, nothing more. Environment: B (build folder), PORT (2525), SINK_PORT
 # (2626), IO (auto, io_uring or epoll). Everything that it writes is under $B/run. Ctrl-C or SIGTERM
 # (its process id is in $B/run/pid) stops both servers by their process ids.
 set -u
@@ -62,6 +62,17 @@ require_free_port()
     fi
 }
 
+# Nobody has reason to trust it; it is there so that STARTTLS can be tried. Kept for the next run.
+make_certificate()
+{
+    [ -s "$RUN/cert.pem" ] && [ -s "$RUN/key.pem" ] && return
+    say "making a self-signed certificate, $RUN/cert.pem"
+    (umask 077 && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 365 \
+        -subj "/CN=mailweir.example" -addext "subjectAltName=DNS:mailweir.example" \
+        -keyout "$RUN/key.pem" -out "$RUN/cert.pem" 2>"$RUN/openssl.log") ||
+        fail "openssl made no certificate; it said:" "$(cat "$RUN/openssl.log")"
+}
+
 write_config()
 {
     cat >"$RUN/proxy.ini" <<END
@@ -73,10 +84,14 @@ io = $IO
 [listen:mx]
 bind = $HOST:$PORT
 mode = gateway
+tls = starttls
 upstream = default
 
 [upstream:default]
 server = $HOST:$SINK_PORT
+
+[tls]
+certificate = $RUN/cert.pem $RUN/key.pem
 
 [verify]
 mode = off
@@ -174,6 +189,7 @@ show_result()
     say "the message as the upstream got it is in $RUN/mail (journal: $RUN/mail/journal)"
     say "serving on $HOST:$PORT. Try it from another terminal:"
     echo "     swaks --server $HOST:$PORT --from alice@client.example --to bob@example.org   (package swaks)"
+    echo "     with TLS: openssl s_client -starttls smtp -crlf -connect $HOST:$PORT"
     echo "     or by hand: telnet $HOST $PORT, then: EHLO me, MAIL FROM:<a@b.example>, RCPT TO:<c@d.example>, DATA"
     say "records follow here. Stop with Ctrl-C, or: kill $$"
 }
@@ -184,6 +200,7 @@ done
 mkdir -p "$RUN/mail" || exit 1
 require_free_port "$PORT" PORT
 require_free_port "$SINK_PORT" SINK_PORT
+make_certificate
 write_config
 trap stop_children EXIT
 trap on_signal INT TERM

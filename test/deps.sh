@@ -11,7 +11,7 @@ set -u
 
 declare -A packages=(
     [build]="gcc libc6-dev make pkg-config liburing-dev libwolfssl-dev libinih-dev libldns-dev"
-    [run]=""
+    [run]="openssl"
     [lean]="dpkg-dev debian-archive-keyring"
     [test]="libcmocka-dev python3 python3-pytest python3-pytest-timeout python3-yaml python3-aiosmtpd postfix swaks
             haproxy openssl procps util-linux git sslscan testssl.sh libnet-ssleay-perl"
