@@ -78,31 +78,24 @@ void chain_init(struct chain *chain, enum chain_scope scope, struct loop *loop,
 
 /* ---- what is done, and what follows ---- */
 
-static uint32_t bit_of(const struct filter *filter)
+/* True when no check of this chain that it needs is still at work. */
+static bool has_needed(const struct chain *chain, const struct filter *filter)
 {
-    for (uint32_t i = 0; i < ROW_COUNT; i++) {
-        if (rows[i].filter == filter) {
-            return 1u << i;
+    for (uint32_t i = 0; i < chain->count; i++) {
+        const struct filter_run *run = &chain->runs[i];
+        for (const struct filter *const *need = filter->after; need != NULL && *need; need++) {
+            if (run->filter == *need && run->state != RUN_DONE) {
+                return false;
+            }
         }
     }
-    return 0;
-}
-
-/* Checks of this chain that are not done. */
-static uint32_t bits_missing(const struct chain *chain)
-{
-    uint32_t missing = 0;
-    for (uint32_t i = 0; i < chain->count; i++) {
-        missing |= chain->runs[i].state != RUN_DONE ? bit_of(chain->runs[i].filter) : 0;
-    }
-    return missing;
+    return true;
 }
 
 static bool is_concludable(const struct chain *chain, const struct filter_run *run)
 {
     return run->state == RUN_RUNNING && run->filter->conclude != NULL &&
-           (chain->is_late || chain->phase == PHASE_EOM) &&
-           (run->filter->after & bits_missing(chain)) == 0;
+           (chain->is_late || chain->phase == PHASE_EOM) && has_needed(chain, run->filter);
 }
 
 /* Checks that were waiting for others; each may be what the next one waits for. */

@@ -66,8 +66,9 @@ struct filter {
     const char *name; /* of its section, and in `decided_by` */
     enum filter_phase begins;
     enum filter_phase due;
-    uint32_t after; /* FILTER_BIT()s of checks whose results it needs: conclude() follows theirs */
-    size_t size;    /* of its memory, which start() sets up */
+    const struct filter *const
+        *after;  /* checks whose results conclude() needs, then NULL; or NULL */
+    size_t size; /* of its memory, which start() sets up */
     enum filter_action (*action)(const struct facts *facts);
     void (*start)(struct filter_run *run);
     void (*feed)(struct filter_run *run, const char *bytes, uint32_t len); /* body; or NULL */
