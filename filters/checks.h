@@ -6,6 +6,7 @@
 
 #include "filters/chain.h"
 #include "filters/dkim.h"
+#include "filters/dmarc.h"
 #include "filters/dnsbl.h"
 #include "filters/spf.h"
 
@@ -13,7 +14,7 @@
 #define CHECK_ROWS                                                                                 \
     {                                                                                              \
         {&filter_dnsbl, SCOPE_SESSION}, {&filter_spf, SCOPE_TRANSACTION},                          \
-            {&filter_dkim, SCOPE_TRANSACTION},                                                     \
+            {&filter_dkim, SCOPE_TRANSACTION}, {&filter_dmarc, SCOPE_TRANSACTION},                 \
     }
 
 #endif
