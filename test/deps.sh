@@ -13,8 +13,8 @@ declare -A packages=(
     [build]="gcc libc6-dev make pkg-config liburing-dev libwolfssl-dev libinih-dev libldns-dev"
     [run]="openssl"
     [lean]="dpkg-dev debian-archive-keyring"
-    [test]="libcmocka-dev python3 python3-pytest python3-pytest-timeout python3-yaml python3-aiosmtpd postfix swaks
-            haproxy openssl procps util-linux git sslscan testssl.sh libnet-ssleay-perl"
+    [test]="libcmocka-dev python3 python3-pytest python3-pytest-timeout python3-yaml python3-authres python3-aiosmtpd
+            postfix swaks haproxy openssl procps util-linux git sslscan testssl.sh libnet-ssleay-perl"
     [fuzz]="clang-14 libclang-rt-14-dev llvm-14"
     [lint]="clang-format-14 clang-tidy-14 python3"
     [bench]="haproxy postfix python3"
