@@ -95,7 +95,7 @@ static bool has_needed(const struct chain *chain, const struct filter *filter)
 static bool is_concludable(const struct chain *chain, const struct filter_run *run)
 {
     return run->state == RUN_RUNNING && run->filter->conclude != NULL &&
-           (chain->is_late || chain->phase == PHASE_EOM) && has_needed(chain, run->filter);
+           chain->phase == PHASE_EOM && has_needed(chain, run->filter);
 }
 
 /* Checks that were waiting for others; each may be what the next one waits for. */
@@ -125,6 +125,7 @@ static void tell_owner(struct chain *chain)
 {
     if (chain->awaited != PHASE_COUNT && is_complete(chain, (enum filter_phase)chain->awaited)) {
         chain->awaited = PHASE_COUNT;
+        loop_timer_stop(chain->loop, &chain->timer);
         chain->done(chain);
     }
 }
@@ -153,19 +154,22 @@ static void give_up(struct filter_run *run)
     run_enter(run, RUN_DONE);
 }
 
-/* What is not known by now counts as temperror; those that wait for others conclude from what there
- * is. */
-static void end_late(struct chain *chain)
+/* What is due and not known by now counts as temperror; those that wait for others conclude from what
+ * there is. */
+static void end_late(struct chain *chain, enum filter_phase phase)
 {
     for (uint32_t i = 0; i < chain->count; i++) {
-        if (chain->runs[i].state == RUN_RUNNING && chain->runs[i].filter->conclude == NULL) {
-            give_up(&chain->runs[i]);
+        struct filter_run *run = &chain->runs[i];
+        bool is_due = run->state == RUN_RUNNING && run->filter->due <= phase;
+        if (is_due && run->filter->conclude == NULL) {
+            give_up(run);
         }
     }
     conclude(chain);
     for (uint32_t i = 0; i < chain->count; i++) {
-        if (chain->runs[i].state == RUN_RUNNING) {
-            give_up(&chain->runs[i]);
+        struct filter_run *run = &chain->runs[i];
+        if (run->state == RUN_RUNNING && run->filter->due <= phase) {
+            give_up(run);
         }
     }
 }
@@ -178,7 +182,7 @@ static void run_start(struct filter_run *run)
     run->filter->start(run);
 }
 
-void chain_reach(struct chain *chain, enum filter_phase phase, int64_t deadline_ms)
+void chain_reach(struct chain *chain, enum filter_phase phase)
 {
     assert(chain->magic == CHAIN_MAGIC);
     assert(chain->phase == PHASE_COUNT || phase > chain->phase);
@@ -187,10 +191,6 @@ void chain_reach(struct chain *chain, enum filter_phase phase, int64_t deadline_
     for (uint32_t i = 0; i < chain->count; i++) {
         struct filter_run *run = &chain->runs[i];
         if (run->state == RUN_IDLE && run->filter->begins <= phase) {
-            if (!chain->is_timed) {
-                chain->is_timed = true;
-                loop_timer_set(chain->loop, &chain->timer, deadline_ms, on_deadline);
-            }
             run_start(run);
         }
         if (phase == PHASE_EOM && run->state == RUN_RUNNING && run->filter->end != NULL) {
@@ -198,9 +198,6 @@ void chain_reach(struct chain *chain, enum filter_phase phase, int64_t deadline_
         }
     }
     conclude(chain);
-    if (chain->is_late) {
-        end_late(chain); /* what has just begun has no time any more */
-    }
     chain->is_in_call = false;
 }
 
@@ -217,14 +214,16 @@ void chain_feed(struct chain *chain, const char *bytes, uint32_t len)
     chain->is_in_call = false;
 }
 
-bool chain_await(struct chain *chain, enum filter_phase phase)
+bool chain_await(struct chain *chain, enum filter_phase phase, int64_t deadline_ms)
 {
     assert(chain->magic == CHAIN_MAGIC);
     if (is_complete(chain, phase)) {
         chain->awaited = PHASE_COUNT;
+        loop_timer_stop(chain->loop, &chain->timer);
         return true;
     }
     chain->awaited = (uint8_t)phase;
+    loop_timer_set(chain->loop, &chain->timer, deadline_ms, on_deadline);
     return false;
 }
 
@@ -264,9 +263,8 @@ static void on_deadline(struct timer *timer)
 {
     struct chain *chain = list_entry(timer, struct chain, timer);
     assert(chain->magic == CHAIN_MAGIC);
-    chain->is_late = true;
     chain->is_in_call = true;
-    end_late(chain);
+    end_late(chain, (enum filter_phase)chain->awaited);
     chain->is_in_call = false;
     tell_owner(chain);
 }

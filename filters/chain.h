@@ -1,11 +1,12 @@
 /*
  * chain - the checks of one scope (a session's, or one transaction's) on their way from facts to a
- * verdict: started as phases are reached, fed, awaited, and ended by one deadline.
+ * verdict: started as phases are reached, fed, awaited, and given up when the owner can wait no longer.
  *
  * Owner: a session. It fills `facts`, tells the phases in order, and asks with chain_await() before a
  * reply that depends on the checks that are due by then. When they are not done, `done` follows
  * exactly once, never inside a call of the owner, when they are, or when the deadline has made the
- * missing ones temperror; after chain_cancel() it never comes.
+ * missing ones temperror; after chain_cancel() it never comes. The deadline bounds what a client has to
+ * wait for: the time that it takes itself, however long its message is in coming, is not counted.
  */
 #ifndef FILTERS_CHAIN_H
 #define FILTERS_CHAIN_H
@@ -25,8 +26,6 @@ struct chain {
     uint8_t scope;
     uint8_t phase;   /* the latest that was reached, or PHASE_COUNT before the first */
     uint8_t awaited; /* the phase that the owner waits for, or PHASE_COUNT */
-    bool is_timed;   /* the deadline runs */
-    bool is_late;    /* it has passed */
     bool is_in_call; /* the owner is in a call: filter_done() only notes */
     uint32_t count;
     struct filter_run runs[CHAIN_FILTERS_MAX];
@@ -45,15 +44,15 @@ size_t chain_size(enum chain_scope scope);
 void chain_init(struct chain *chain, enum chain_scope scope, struct loop *loop,
                 const struct facts *facts, chain_done *done, void *owner);
 
-/* The facts of this phase are known. In order; phases may be left out. The deadline runs from the
- * first that starts a check. */
-void chain_reach(struct chain *chain, enum filter_phase phase, int64_t deadline_ms);
+/* The facts of this phase are known. In order; phases may be left out. */
+void chain_reach(struct chain *chain, enum filter_phase phase);
 
 /* Bytes of the body (CRLF line ends, not dot-stuffed), between HEADER and EOM. */
 void chain_feed(struct chain *chain, const char *bytes, uint32_t len);
 
-/* True when all checks due at or before this phase are done; else `done` follows. */
-bool chain_await(struct chain *chain, enum filter_phase phase);
+/* True when all checks due at or before this phase are done; else `done` follows, at the deadline (of
+ * the loop's clock) at the latest. */
+bool chain_await(struct chain *chain, enum filter_phase phase, int64_t deadline_ms);
 
 /* The strongest verdict of the checks that are done. */
 void chain_judge(const struct chain *chain, struct verdict *ret_verdict);

@@ -709,7 +709,7 @@ static void spf_judge(const struct filter_run *run, struct verdict *ret_verdict)
 const struct filter filter_spf = {
     .name = "spf",
     .begins = PHASE_MAIL,
-    .due = PHASE_EOM,
+    .due = PHASE_HEADER,
     .size = sizeof(struct spf),
     .action = spf_action,
     .start = spf_start,

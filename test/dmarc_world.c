@@ -47,23 +47,27 @@ struct dmarc_world *dmarc_world_create(const char *header)
     return world;
 }
 
-void dmarc_begin(struct dmarc_world *world, int64_t timeout_ms)
+void dmarc_begin(struct dmarc_world *world)
 {
-    int64_t deadline_ms = loop_now_ms(world->loop) + timeout_ms;
     chain_init(world->chain, SCOPE_TRANSACTION, world->loop, &world->facts, on_done, world);
-    chain_reach(world->chain, PHASE_MAIL, deadline_ms);
-    chain_reach(world->chain, PHASE_HEADER, deadline_ms);
-    chain_reach(world->chain, PHASE_EOM, deadline_ms);
+    chain_reach(world->chain, PHASE_MAIL);
+    chain_reach(world->chain, PHASE_HEADER);
+    chain_reach(world->chain, PHASE_EOM);
+}
+
+bool dmarc_await(struct dmarc_world *world, int64_t timeout_ms)
+{
+    return chain_await(world->chain, PHASE_EOM, loop_now_ms(world->loop) + timeout_ms);
 }
 
 struct verdict dmarc_run(struct dmarc_world *world)
 {
     struct verdict verdict;
-    dmarc_begin(world, 20000);
-    bool is_done = chain_await(world->chain, PHASE_EOM);
+    dmarc_begin(world);
+    bool is_done = dmarc_await(world, 20000);
     (void)fake_dns_run(&world->fake);
     assert(world->done == (is_done ? 0 : 1));
-    is_done = chain_await(world->chain, PHASE_EOM);
+    is_done = dmarc_await(world, 20000);
     assert(is_done);
     chain_judge(world->chain, &verdict);
     return verdict;

@@ -35,7 +35,8 @@ void dmarc_add_dkim(struct dmarc_world *world, enum check_result result, const c
 void dmarc_add_record(struct dmarc_world *world, const char *record);
 
 /* The whole message is there; nothing has been answered. */
-void dmarc_begin(struct dmarc_world *world, int64_t timeout_ms);
+void dmarc_begin(struct dmarc_world *world);
+bool dmarc_await(struct dmarc_world *world, int64_t timeout_ms);
 
 /* From the beginning to the verdict. */
 struct verdict dmarc_run(struct dmarc_world *world);
