@@ -67,12 +67,13 @@ static int put_message(struct session *session)
     int len =
         snprintf(command, sizeof(command), "BDAT %u LAST\r\n", field_len + (uint32_t)t->body.size);
     uint64_t put = 0;
+    bool at_line_start = true;
     int result = lease_put(session->lease, command, (uint32_t)len);
     if (result == 0) {
         result = lease_put(session->lease, field, field_len);
     }
     while (result == 0 && rest.len > 0) {
-        struct text run = smtp_body_unstuff(&rest);
+        struct text run = smtp_body_unstuff(&rest, &at_line_start);
         put += run.len;
         result = lease_put(session->lease, run.at, run.len);
     }

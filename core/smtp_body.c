@@ -245,15 +245,19 @@ void smtp_body_scan(struct smtp_body *body, const char *data, uint32_t len,
         .held = held, .clean = (uint32_t)(released - held.len), .taken = at, .end = end};
 }
 
-struct text smtp_body_unstuff(struct text *rest)
+struct text smtp_body_unstuff(struct text *rest, bool *at_line_start)
 {
+    if (rest->len == 0) {
+        return *rest;
+    }
     const char *end = rest->at + rest->len;
-    const char *from = rest->at + (rest->len > 0 && rest->at[0] == '.');
+    const char *from = rest->at + (*at_line_start && rest->at[0] == '.');
     const char *to = from;
     do {
         const char *lf = memchr(to, '\n', (size_t)(end - to));
         to = lf == NULL ? end : lf + 1;
     } while (to < end && *to != '.');
+    *at_line_start = to[-1] == '\n';
     *rest = (struct text){to, (uint32_t)(end - to)};
     return (struct text){from, (uint32_t)(to - from)};
 }

@@ -50,8 +50,9 @@ void smtp_body_init(struct smtp_body *body);
 void smtp_body_scan(struct smtp_body *body, const char *data, uint32_t len,
                     struct smtp_body_step *ret_step);
 
-/* Takes from the clean bytes `rest`, which begin a line, the first run that its reader gets as it
- * is; what separates two runs is a stuffed dot. Call until `rest` is empty. */
-struct text smtp_body_unstuff(struct text *rest);
+/* Takes from the clean bytes `rest` the first run that its reader gets as it is; what separates two
+ * runs is a stuffed dot. Call until `rest` is empty; a run may be empty. `at_line_start` is true in front
+ * of the first byte of a message and carries over from piece to piece. */
+struct text smtp_body_unstuff(struct text *rest, bool *at_line_start);
 
 #endif

@@ -19,7 +19,7 @@
 void portable_body_init(struct smtp_body *body);
 void portable_body_scan(struct smtp_body *body, const char *data, uint32_t len,
                         struct smtp_body_step *ret_step);
-struct text portable_body_unstuff(struct text *rest);
+struct text portable_body_unstuff(struct text *rest, bool *at_line_start);
 #define SMTP_BODY_PORTABLE
 #define smtp_body_init    portable_body_init
 #define smtp_body_scan    portable_body_scan
@@ -98,24 +98,36 @@ static void print_stream(const char *stream, size_t len, const struct passage *p
 }
 
 /* What is clean, run by run, is the same as without the dots that begin a line. */
-static bool unstuffs(const struct passage *passage)
+static bool unstuffs(const struct passage *passage, uint32_t piece)
 {
-    struct text rest = {passage->out, (uint32_t)passage->out_len};
+    struct text rest = {passage->out, 0};
     struct text run = {NULL, 0};
+    const char *end = passage->out + passage->out_len;
+    bool at_line_start = true;
     uint32_t at = 0;
     uint64_t size = 0;
     for (uint32_t i = 0; i < passage->out_len; i++) {
         if (passage->out[i] == '.' && (i == 0 || passage->out[i - 1] == '\n')) {
             continue;
         }
-        while (at == run.len && rest.len > 0) {
-            run = smtp_body_unstuff(&rest);
+        while (at == run.len && rest.at < end) {
+            if (rest.len == 0) {
+                rest.len = (uint32_t)(end - rest.at) < piece ? (uint32_t)(end - rest.at) : piece;
+            }
+            run = smtp_body_unstuff(&rest, &at_line_start);
             at = 0;
         }
         if (at == run.len || run.at[at++] != passage->out[i]) {
             return false;
         }
         size++;
+    }
+    if (rest.at + rest.len < end) {
+        rest.len = (uint32_t)(end - rest.at); /* a dot that its reader does not get */
+    }
+    while (at == run.len && rest.len > 0) {
+        run = smtp_body_unstuff(&rest, &at_line_start);
+        at = 0;
     }
     return rest.len == 0 && at == run.len && size == passage->body.size;
 }
@@ -126,7 +138,8 @@ static void passage_check(const struct passage *passage, const char *stream, siz
     bool is_right = passage->end == expected->end && passage->taken == expected->taken &&
                     passage->body.fault == expected->fault && passage->is_safe &&
                     passage->out_len == expected->clean && passage->body.size == expected->size &&
-                    memcmp(passage->out, stream, passage->out_len) == 0 && unstuffs(passage);
+                    memcmp(passage->out, stream, passage->out_len) == 0 && unstuffs(passage, 1) &&
+                    unstuffs(passage, 2) && unstuffs(passage, UINT32_MAX);
     if (!is_right) {
         print_stream(stream, len, passage);
         fail();
