@@ -6,9 +6,9 @@
 #include "core/command.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <stdio.h>
 
+#include "core/dispatch.h"
 #include "core/forward.h"
 #include "core/gather.h"
 
@@ -184,175 +184,13 @@ static bool mail_remember(struct session *session, const struct smtp_mail *mail)
     return envelope_set_from(&t->envelope, mail->path.whole) == 0;
 }
 
-static enum step no_memory(struct session *session)
-{
-    return session_end(session, "421 4.3.1 insufficient system storage", "limits.memory");
-}
-
-/* ---- forwarding ---- */
-
-/* What a server may lack that the transaction needs: the reply when nobody has it, and when those
- * that have it cannot be had now. */
-static const struct {
-    uint32_t extension;
-    const char *nobody;
-    const char *away;
-} lack_rows[] = {
-    {EXT_SMTPUTF8, "550 5.6.7 the next server does not support SMTPUTF8",
-     "451 4.4.1 no server that supports SMTPUTF8 can be reached"},
-    {EXT_8BITMIME, "550 5.6.3 the next server does not support 8BITMIME",
-     "451 4.4.1 no server that supports 8BITMIME can be reached"},
-};
-
-static bool lease_lacks(const struct session *session)
-{
-    return (session->transaction->needs & ~session->lease->extensions) != 0;
-}
-
-/* With contact = connect the client has its server for good. */
-static bool may_pass_on(const struct session *session)
-{
-    return session_upstream(session)->config->contact != CONTACT_CONNECT &&
-           !session->transaction->mail_done;
-}
-
-/* The server lacks what is needed, and there is no other. */
-static enum step refuse_lacking(struct session *session)
-{
-    uint32_t needs = session->transaction->needs;
-    uint32_t missing = needs & ~session->lease->extensions;
-    bool is_away =
-        may_pass_on(session) &&
-        upstream_may_offer(session_upstream(session), &(struct upstream_ask){.needs = needs});
-    uint32_t row = 0;
-    while ((missing & lack_rows[row].extension) == 0) {
-        row++;
-        assert(row < sizeof(lack_rows) / sizeof(lack_rows[0]));
-    }
-    if (is_away) {
-        lease_return(&session->lease); /* the next try begins anew */
-    }
-    return forward_refuse(session, is_away ? lack_rows[row].away : lack_rows[row].nobody);
-}
-
-/* "MAIL FROM:<path> SIZE=n BODY=8BITMIME SMTPUTF8 RET=.. ENVID=..", each parameter only where the
- * server has it. */
-static int put_mail(struct session *session)
-{
-    const struct transaction *t = session->transaction;
-    uint32_t has = session->lease->extensions;
-    char line[SMTP_LINE_MAX];
-    int len = snprintf(line, sizeof(line), "MAIL FROM:<%.*s>", (int)t->envelope.from.len,
-                       t->envelope.from.len > 0 ? t->envelope.from.at : "");
-    if (t->has_size && (has & EXT_SIZE)) {
-        len += snprintf(line + len, sizeof(line) - (size_t)len, " SIZE=%llu",
-                        (unsigned long long)t->declared_size);
-    }
-    if (t->body_type != BODY_TYPE_NONE && (has & EXT_8BITMIME)) {
-        len += snprintf(line + len, sizeof(line) - (size_t)len, " BODY=%s",
-                        t->body_type == BODY_TYPE_7BIT ? "7BIT" : "8BITMIME");
-    }
-    if (t->smtputf8) {
-        len += snprintf(line + len, sizeof(line) - (size_t)len, " SMTPUTF8");
-    }
-    if (t->params_len > 0 && (has & EXT_DSN)) {
-        len +=
-            snprintf(line + len, sizeof(line) - (size_t)len, "%.*s", (int)t->params_len, t->params);
-    }
-    len += snprintf(line + len, sizeof(line) - (size_t)len, "\r\n");
-    assert((size_t)len < sizeof(line));
-    return lease_put(session->lease, line, (uint32_t)len);
-}
-
-static int put_rcpt(struct session *session, const struct smtp_rcpt *rcpt)
-{
-    bool has_dsn = (session->lease->extensions & EXT_DSN) != 0;
-    char line[SMTP_LINE_MAX + 16];
-    int len = snprintf(line, sizeof(line), "RCPT TO:<%.*s>", (int)rcpt->path.whole.len,
-                       rcpt->path.whole.at);
-    if (rcpt->notify.len > 0 && has_dsn) {
-        len += snprintf(line + len, sizeof(line) - (size_t)len, " NOTIFY=%.*s",
-                        (int)rcpt->notify.len, rcpt->notify.at);
-    }
-    if (rcpt->orcpt.len > 0 && has_dsn) {
-        len += snprintf(line + len, sizeof(line) - (size_t)len, " ORCPT=%.*s", (int)rcpt->orcpt.len,
-                        rcpt->orcpt.at);
-    }
-    len += snprintf(line + len, sizeof(line) - (size_t)len, "\r\n");
-    assert((size_t)len < sizeof(line));
-    return lease_put(session->lease, line, (uint32_t)len);
-}
-
-/*
- * Puts what the upstream must hear before the recipient or, for contact = mail, MAIL alone: RSET
- * when it is still in a transaction that was given up, MAIL unless it has accepted it, RCPT. All in
- * one write where it offers PIPELINING; else only the first, and the command at the head of the
- * window is run again after the reply.
- */
-static int put_envelope(struct session *session, const struct smtp_rcpt *rcpt)
-{
-    struct lease *lease = session->lease;
-    bool pipelining = (lease->extensions & EXT_PIPELINING) != 0;
-    int result = 0;
-    if (lease->needs_rset && !session->transaction->mail_done) {
-        result = lease_put(lease, "RSET\r\n", 6);
-        lease_expect(lease, EXPECT_RSET);
-        if (result < 0 || !pipelining) {
-            return result;
-        }
-    }
-    if (!session->transaction->mail_done) {
-        result = put_mail(session);
-        lease_expect(lease, EXPECT_MAIL);
-        if (result < 0 || !pipelining) {
-            return result;
-        }
-    }
-    if (rcpt != NULL) {
-        result = put_rcpt(session, rcpt);
-        lease_expect(lease, EXPECT_RCPT);
-    }
-    return result;
-}
-
-static enum step await_lease(struct session *session)
-{
-    if (session->lease == NULL) {
-        return no_memory(session);
-    }
-    session_enter(session, SESSION_CONTACT);
-    return STEP_MORE;
-}
-
-static enum step forward_envelope(struct session *session, const struct smtp_rcpt *rcpt)
-{
-    struct transaction *t = session->transaction;
-    if (session->lease == NULL && !session_take_lease(session, false)) {
-        return await_lease(session);
-    }
-    if (lease_is_lost(session->lease)) {
-        return forward_lost(session);
-    }
-    if (lease_lacks(session)) {
-        bool other = may_pass_on(session) && lease_pass_on(&session->lease);
-        return other ? await_lease(session) : refuse_lacking(session);
-    }
-    (void)snprintf(t->upstream, sizeof(t->upstream), "%s", lease_address(session->lease));
-    if (put_envelope(session, rcpt) < 0) {
-        return no_memory(session);
-    }
-    lease_flush(session->lease);
-    session_enter(session, SESSION_FORWARD);
-    return STEP_MORE;
-}
-
 static enum step proceed_mail(struct session *session, const struct command *command)
 {
     if (session->transaction == NULL && !mail_remember(session, &command->mail)) {
-        return no_memory(session);
+        return session_no_memory(session);
     }
     if (session_upstream(session)->config->contact != CONTACT_RCPT) {
-        return forward_envelope(session, NULL);
+        return dispatch_envelope(session, NULL);
     }
     session_reply(session, "250 2.1.0 sender ok");
     return session_command_done(session);
@@ -383,8 +221,8 @@ static const char *check_rcpt(struct session *session, struct command *command)
 
 static enum step proceed_rcpt(struct session *session, const struct command *command)
 {
-    session->transaction->rcpt_to = command->rcpt.path.whole;
-    return forward_envelope(session, &command->rcpt);
+    session->transaction->rcpt = command->rcpt;
+    return dispatch_envelope(session, &command->rcpt);
 }
 
 /* ---- DATA ---- */
@@ -418,7 +256,7 @@ static enum step proceed_data(struct session *session, const struct command *com
         return gather_begin(session);
     }
     if (lease_put(lease, "DATA\r\n", 6) < 0) {
-        return no_memory(session);
+        return session_no_memory(session);
     }
     lease_expect(lease, EXPECT_DATA);
     lease_flush(lease);
@@ -571,8 +409,8 @@ static void note_refused_rcpt(struct session *session, const struct command *com
 {
     struct transaction *t = session->transaction;
     bool by_limit = command->parsed.verb == VERB_RCPT && t != NULL && t->decided_by != NULL;
-    if (by_limit && envelope_add_rcpt(&t->envelope, command->rcpt.path.whole, t->reply_code) < 0) {
-        return; /* full: the record omits it */
+    if (by_limit) {
+        dispatch_note_rcpt(t, &command->rcpt, t->reply_code);
     }
 }
 

@@ -48,21 +48,26 @@ int envelope_set_from(struct envelope *envelope, struct text from)
     return 0;
 }
 
-int envelope_add_rcpt(struct envelope *envelope, struct text to, uint16_t code)
+int envelope_add_rcpt(struct envelope *envelope, struct text to, struct text params, uint16_t code)
 {
-    if (to.len > CHUNK_ROOM) {
+    if (to.len > CHUNK_ROOM || params.len > CHUNK_ROOM) {
         return -EMSGSIZE;
     }
     char *at;
-    int error = reserve(envelope, (uint32_t)sizeof(struct envelope_rcpt) + to.len, &at);
+    int error =
+        reserve(envelope, (uint32_t)sizeof(struct envelope_rcpt) + to.len + params.len, &at);
     if (error < 0) {
         return error;
     }
     struct envelope_rcpt *rcpt = (struct envelope_rcpt *)(void *)at;
     rcpt->code = code;
     rcpt->len = (uint16_t)to.len;
+    rcpt->params_len = (uint16_t)params.len;
     if (to.len > 0) {
         memcpy(rcpt->to, to.at, to.len);
+    }
+    if (params.len > 0) {
+        memcpy(rcpt->to + to.len, params.at, params.len);
     }
     envelope->rcpt_count++;
     if (code >= 200 && code <= 299) {
@@ -102,7 +107,7 @@ const struct envelope_rcpt *envelope_next_rcpt(const struct envelope *envelope,
     }
     const char *at = cursor->chunk->bytes + cursor->offset;
     const struct envelope_rcpt *rcpt = (const struct envelope_rcpt *)(const void *)at;
-    cursor->offset += even((uint32_t)sizeof(*rcpt) + rcpt->len);
+    cursor->offset += even((uint32_t)sizeof(*rcpt) + rcpt->len + rcpt->params_len);
     assert(cursor->offset <= even(cursor->chunk->used));
     return rcpt;
 }

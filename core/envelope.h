@@ -18,7 +18,9 @@ struct envelope_chunk;
 struct envelope_rcpt {
     uint16_t code; /* of the reply the client got */
     uint16_t len;
-    char to[]; /* the path between the angle brackets; not terminated */
+    uint16_t params_len;
+    char to[]; /* the path between the angle brackets, and its parameters behind it, as
+                  " NOTIFY=NEVER"; not terminated */
 };
 
 struct envelope {
@@ -36,7 +38,7 @@ void envelope_init(struct envelope *envelope, struct pool *chunks);
  * are copied. The reverse-path is set once per transaction, before the first recipient. */
 int envelope_set_from(struct envelope *envelope, struct text from)
     __attribute__((warn_unused_result));
-int envelope_add_rcpt(struct envelope *envelope, struct text to, uint16_t code)
+int envelope_add_rcpt(struct envelope *envelope, struct text to, struct text params, uint16_t code)
     __attribute__((warn_unused_result));
 
 /* Gives every chunk back and forgets the rest. */

@@ -12,6 +12,8 @@
 #include <assert.h>
 #include <stdio.h>
 
+#include "core/dispatch.h"
+
 static enum step on_rset_reply(struct session *session, const struct smtp_reply *reply);
 static enum step on_mail_reply(struct session *session, const struct smtp_reply *reply);
 static enum step on_rcpt_reply(struct session *session, const struct smtp_reply *reply);
@@ -97,13 +99,9 @@ static enum step on_rset_reply(struct session *session, const struct smtp_reply 
     return carry_on(session);
 }
 
-/* Without room the record omits the recipient, but the upstream has it all the same. */
 static void note_rcpt(struct session *session, uint16_t code)
 {
-    struct envelope *envelope = &session->transaction->envelope;
-    if (envelope_add_rcpt(envelope, session->transaction->rcpt_to, code) < 0 && code < 300) {
-        envelope->accepted_count++;
-    }
+    dispatch_note_rcpt(session->transaction, &session->transaction->rcpt, code);
 }
 
 static enum step on_mail_refused(struct session *session, const struct smtp_reply *reply)

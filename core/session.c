@@ -604,6 +604,11 @@ static void session_stop_client(struct session *session, bool polite)
     stream_stop(&session->client, polite || nothing_to_say ? STOP_DRAIN : STOP_LINGER);
 }
 
+enum step session_no_memory(struct session *session)
+{
+    return session_end(session, "421 4.3.1 insufficient system storage", "limits.memory");
+}
+
 void session_say_farewell(struct session *session)
 {
     if (session->farewell != NULL && stream_room(&session->client) > 0) {

@@ -150,6 +150,9 @@ void session_abort_transaction(struct session *session, const char *decided_by);
 /* Says `line` (NULL: nothing), then CLOSING. Always STEP_MORE. */
 enum step session_end(struct session *session, const char *line, const char *decided_by);
 
+/* 421: a pool of the worker's is empty. Always STEP_MORE. */
+enum step session_no_memory(struct session *session);
+
 /* CLOSING: the reply that was in the way is out, or its time is up. */
 void session_say_farewell(struct session *session);
 

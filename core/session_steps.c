@@ -103,7 +103,7 @@ static enum step greet(struct session *session)
 static enum step greet_contact(struct session *session)
 {
     if (session->lease == NULL && !session_take_lease(session, true) && session->lease == NULL) {
-        return session_end(session, "421 4.3.1 insufficient system storage", "limits.memory");
+        return session_no_memory(session);
     }
     if (lease_is_opening(session->lease)) {
         return session_wait(session, WAIT_CONNECT);

@@ -33,6 +33,7 @@ struct transaction {
     bool
         is_broken; /* the upstream was lost in mid-transaction: 451 until the client starts again */
     bool lease_replaced;    /* a dead pooled connection has been replaced once */
+    bool has_unnoted;       /* the upstream has recipients that are missing in the envelope */
     bool body_begun;        /* the first bytes of the message have been looked at */
     uint32_t gathered;      /* bytes of the client's window that have been scanned, in GATHER */
     uint64_t declared_size; /* of SIZE= */
@@ -50,8 +51,8 @@ struct transaction {
     uint32_t params_len; /* " RET=FULL ENVID=abc" */
     char params[TRANSACTION_PARAMS_MAX];
     char reply_text[TRANSACTION_REPLY_MAX];
-    uint32_t refusal_len; /* of `early_reply`, when that is the refusal */
-    struct text rcpt_to;  /* path of the RCPT that is being forwarded; in the client's window */
+    uint32_t refusal_len;             /* of `early_reply`, when that is the refusal */
+    struct smtp_rcpt rcpt;            /* the RCPT that is being forwarded; in the client's window */
     char early_reply[SMTP_REPLY_MAX]; /* the upstream's own refusal in mid-message; last, since
                                          hardly ever touched */
 };

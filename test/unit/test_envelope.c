@@ -39,6 +39,11 @@ static struct text numbered(char *out, size_t size, unsigned number)
     return (struct text){.at = out, .len = (uint32_t)len};
 }
 
+static struct text params_of(unsigned i)
+{
+    return i % 3 == 0 ? TEXT(" NOTIFY=NEVER") : TEXT("");
+}
+
 static void test_empty_owns_nothing(void **state)
 {
     (void)state;
@@ -78,7 +83,7 @@ static void test_null_sender_is_not_nothing(void **state)
     assert_int_equal(envelope_set_from(&envelope, (struct text){.at = "", .len = 0}), 0);
     assert_non_null(envelope.from.at);
     assert_int_equal(envelope.from.len, 0);
-    assert_int_equal(envelope_add_rcpt(&envelope, TEXT("a@b"), 250), 0);
+    assert_int_equal(envelope_add_rcpt(&envelope, TEXT("a@b"), TEXT(""), 250), 0);
     struct envelope_cursor cursor = {0};
     const struct envelope_rcpt *rcpt = envelope_next_rcpt(&envelope, &cursor);
     assert_non_null(rcpt);
@@ -96,7 +101,8 @@ static void test_order_and_counts_across_chunks(void **state)
     assert_int_equal(envelope_set_from(&envelope, TEXT("odd")), 0);
     for (unsigned i = 0; i < COUNT; i++) {
         uint16_t code = i % 3 == 0 ? 550 : i % 3 == 1 ? 250 : 251;
-        assert_int_equal(envelope_add_rcpt(&envelope, numbered(text, sizeof(text), i), code), 0);
+        struct text to = numbered(text, sizeof(text), i);
+        assert_int_equal(envelope_add_rcpt(&envelope, to, params_of(i), code), 0);
     }
     memset(text, '#', sizeof(text));
     assert_true(chunks.used > 2);
@@ -110,6 +116,8 @@ static void test_order_and_counts_across_chunks(void **state)
         assert_int_equal((uintptr_t)rcpt % _Alignof(struct envelope_rcpt), 0);
         assert_int_equal(rcpt->len, want.len);
         assert_memory_equal(rcpt->to, want.at, want.len);
+        assert_int_equal(rcpt->params_len, params_of(i).len);
+        assert_memory_equal(rcpt->to + rcpt->len, params_of(i).at, rcpt->params_len);
         assert_int_equal(rcpt->code, i % 3 == 0 ? 550 : i % 3 == 1 ? 250 : 251);
     }
     assert_null(envelope_next_rcpt(&envelope, &cursor));
@@ -128,7 +136,8 @@ static void test_dry_pool_loses_nothing(void **state)
     unsigned count = 0;
     int error = 0;
     for (; error == 0 && count < 100000; count++) {
-        error = envelope_add_rcpt(&envelope, numbered(text, sizeof(text), count), 250);
+        error = envelope_add_rcpt(&envelope, numbered(text, sizeof(text), count), params_of(count),
+                                  250);
     }
     count--;
     assert_int_equal(error, -ENOBUFS);
@@ -159,12 +168,14 @@ static void test_paths_of_a_chunk_and_more(void **state)
                      -EMSGSIZE);
     assert_int_equal(envelope_set_from(&envelope, TEXT("a@b")), 0);
     for (uint32_t len = ENVELOPE_CHUNK_SIZE - 32; len < ENVELOPE_CHUNK_SIZE; len++) {
-        int error = envelope_add_rcpt(&envelope, (struct text){.at = big, .len = len}, 250);
+        int error =
+            envelope_add_rcpt(&envelope, (struct text){.at = big, .len = len}, TEXT(""), 250);
         assert_true(error == 0 || error == -EMSGSIZE || error == -ENOBUFS);
         assert_true(error == 0 || len > ENVELOPE_CHUNK_SIZE - 32);
     }
     assert_int_equal(
-        envelope_add_rcpt(&envelope, (struct text){.at = big, .len = sizeof(big)}, 250), -EMSGSIZE);
+        envelope_add_rcpt(&envelope, (struct text){.at = big, .len = sizeof(big)}, TEXT(""), 250),
+        -EMSGSIZE);
     envelope_reset(&envelope);
 }
 

@@ -265,8 +265,8 @@ static void test_whole_transaction(void **state)
     struct envelope envelope;
     envelope_init(&envelope, &chunks);
     assert_int_equal(envelope_set_from(&envelope, TEXT("a@example.org")), 0);
-    assert_int_equal(envelope_add_rcpt(&envelope, TEXT("b@example.org"), 250), 0);
-    assert_int_equal(envelope_add_rcpt(&envelope, TEXT("\"c d\"@example.org"), 550), 0);
+    assert_int_equal(envelope_add_rcpt(&envelope, TEXT("b@example.org"), TEXT(""), 250), 0);
+    assert_int_equal(envelope_add_rcpt(&envelope, TEXT("\"c d\"@example.org"), TEXT(""), 550), 0);
     struct record record = sample(&envelope);
     assert_line(write_checked(&record, LOG_FORMAT_JSON),
                 "{\"event\":\"transaction\",\"ts\":\"2026-01-31T23:59:59.123Z\",\"session\":"
@@ -362,7 +362,8 @@ static void test_random_bytes_in_every_text(void **state)
         record.verdict = (enum record_verdict)(round % (VERDICT_ABORT + 1));
         for (int i = 0; i < round % 4; i++) {
             char to[96];
-            assert_int_equal(envelope_add_rcpt(&envelope, random_text(to, 96, &seed), 250), 0);
+            assert_int_equal(
+                envelope_add_rcpt(&envelope, random_text(to, 96, &seed), TEXT(""), 250), 0);
         }
         struct json json;
         uint32_t len = write_checked(&record, LOG_FORMAT_JSON);
@@ -402,7 +403,8 @@ static void test_1000_long_recipients_fit(void **state)
     memset(to, 'x', sizeof(to));
     for (int i = 0; i < 1000; i++) {
         assert_int_equal(
-            envelope_add_rcpt(&envelope, (struct text){.at = to, .len = sizeof(to)}, 250), 0);
+            envelope_add_rcpt(&envelope, (struct text){.at = to, .len = sizeof(to)}, TEXT(""), 250),
+            0);
     }
     struct record record = sample(&envelope);
     struct json json;
@@ -430,7 +432,7 @@ static void test_everything_too_long_is_cut(void **state)
     envelope_init(&envelope, &chunks);
     for (int i = 0; i < 40; i++) {
         struct text to = {.at = big, .len = ENVELOPE_CHUNK_SIZE - 64};
-        assert_int_equal(envelope_add_rcpt(&envelope, to, 250), 0);
+        assert_int_equal(envelope_add_rcpt(&envelope, to, TEXT(""), 250), 0);
     }
     struct record record = sample(&envelope);
     record.session = record.listener = record.client = record.helo = text;
