@@ -48,7 +48,7 @@ void op_init(struct op *op)
 
 static uint8_t fd_bit(enum op_kind kind)
 {
-    return kind == OP_SEND ? FD_SEND : FD_RECV;
+    return kind == OP_SEND || kind == OP_WRITE_AT ? FD_SEND : FD_RECV;
 }
 
 /* From IDLE to STARTED; what the kind needs beyond that the caller has written. */
@@ -135,6 +135,35 @@ void loop_accept(struct loop *loop, struct op *op, int fd, op_done *done)
 {
     loop_start(loop, op, OP_ACCEPT, fd, done);
     loop->backend->submit(loop, op);
+}
+
+static void loop_start_file(struct loop *loop, struct op *op, uint32_t len, uint64_t offset)
+{
+    assert(len > 0);
+    assert(len <= INT32_MAX);
+    assert(offset <= (uint64_t)INT64_MAX - len);
+    op->len = len;
+    op->sent = 0;
+    op->offset = offset;
+    loop->backend->submit(loop, op);
+}
+
+void loop_write_at(struct loop *loop, struct op *op, int fd, const void *data, uint32_t len,
+                   uint64_t offset, op_done *done)
+{
+    assert(data != NULL);
+    loop_start(loop, op, OP_WRITE_AT, fd, done);
+    op->data = data;
+    loop_start_file(loop, op, len, offset);
+}
+
+void loop_read_at(struct loop *loop, struct op *op, int fd, void *data, uint32_t len,
+                  uint64_t offset, op_done *done)
+{
+    assert(data != NULL);
+    loop_start(loop, op, OP_READ_AT, fd, done);
+    op->into = data;
+    loop_start_file(loop, op, len, offset);
 }
 
 void loop_post(struct loop *loop, struct op *op, op_done *done)
@@ -326,9 +355,9 @@ void loop_timer_stop(struct loop *loop, struct timer *timer)
     timer_stop(&loop->wheel, timer);
 }
 
-static int socket_of_type(struct loop *loop, int family, int type)
+/* A new descriptor, or -errno: closed again when it has no room in our tables. */
+static int fd_in_bounds(struct loop *loop, int fd)
 {
-    int fd = loop->backend->socket(loop, family, type);
     if (fd >= (int)loop->fd_count) {
         loop->backend->close(loop, fd);
         return -EMFILE;
@@ -338,12 +367,19 @@ static int socket_of_type(struct loop *loop, int family, int type)
 
 int loop_socket(struct loop *loop, int family)
 {
-    return socket_of_type(loop, family, SOCK_STREAM);
+    return fd_in_bounds(loop, loop->backend->socket(loop, family, SOCK_STREAM));
 }
 
 int loop_socket_dgram(struct loop *loop, int family)
 {
-    return socket_of_type(loop, family, SOCK_DGRAM);
+    return fd_in_bounds(loop, loop->backend->socket(loop, family, SOCK_DGRAM));
+}
+
+int loop_file(struct loop *loop, const char *dir)
+{
+    assert(loop->magic == LOOP_MAGIC);
+    assert(dir != NULL);
+    return fd_in_bounds(loop, loop->backend->file(loop, dir));
 }
 
 int loop_shutdown(struct loop *loop, int fd, int how)

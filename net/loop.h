@@ -8,7 +8,8 @@
  *
  *   1. `done` runs exactly once per started op, from the ready queue.
  *   2. Op and buffer belong to the loop from the start until `done`, also after loop_cancel(). At
- * most one recv-like (recv, accept, connect) and one send-like op per descriptor.
+ * most one recv-like (recv, accept, connect, read_at) and one send-like (send, write_at) op per
+ * descriptor.
  *   3. A receive names no buffer. The loop lends one with the bytes; the receiver gives it back
  * with loop_buf_release(), or sends from it first. A receive in flight owns no buffer. With no
  * buffer free the receive waits for one; it neither fails nor spins.
@@ -45,7 +46,17 @@ struct loop_backend;
 typedef void op_done(struct op *op, int result);
 typedef void loop_wake_done(void *arg);
 
-enum op_kind { OP_NONE, OP_RECV, OP_SEND, OP_CONNECT, OP_ACCEPT, OP_POST, OP_WAKE };
+enum op_kind {
+    OP_NONE,
+    OP_RECV,
+    OP_SEND,
+    OP_CONNECT,
+    OP_ACCEPT,
+    OP_READ_AT,
+    OP_WRITE_AT,
+    OP_POST,
+    OP_WAKE,
+};
 enum op_state { OP_IDLE, OP_STARTED, OP_READY };
 
 /* Whether the receiver expects bytes to be there already; a hint for speed only. */
@@ -59,10 +70,14 @@ struct op {
     uint8_t flags; /* the backend's */
     int fd;
     int result;
-    uint32_t len;     /* send: bytes; connect: length of the address */
-    uint32_t sent;    /* send: bytes the kernel has taken so far */
-    const void *data; /* send: the bytes; connect: the address; borrowed until done */
-    struct buf *buf;  /* recv: the lent buffer, set when result > 0 */
+    uint32_t len;  /* send, read_at, write_at: bytes; connect: length of the address */
+    uint32_t sent; /* likewise: bytes the kernel has moved so far */
+    union {
+        const void *data; /* send, write_at: the bytes; connect: the address; borrowed until done */
+        void *into;       /* read_at: where they go; borrowed until done */
+    };
+    uint64_t offset; /* read_at, write_at: position of the first byte in the file */
+    struct buf *buf; /* recv: the lent buffer, set when result > 0 */
     op_done *done;
     struct list_node node; /* the loop's or the backend's queues */
 };
@@ -123,6 +138,22 @@ void loop_connect(struct loop *loop, struct op *op, int fd, const struct sockadd
 /* result: a connected descriptor, non-blocking and close-on-exec, owned by the caller; or -errno.
  * It has TCP_NODELAY when its listener has. */
 void loop_accept(struct loop *loop, struct op *op, int fd, op_done *done);
+
+/*
+ * Files: of loop_file(), below. A regular file has no readiness: io_uring moves the bytes behind our
+ * back, but epoll makes the call at once, inside the start, and every session of the loop waits for
+ * the disk with it; only `done` comes later, as ever. So keep `len` to some tens of kilobytes. A
+ * process whose files are limited (RLIMIT_FSIZE) must ignore SIGXFSZ. len > 0.
+ *
+ * loop_write_at: the result is `len` or -errno; short writes continue inside, and one that moves
+ * nothing is -EIO. After an error, or a cancel, any part of the bytes may be in the file.
+ * loop_read_at: the result is bytes, fewer than `len` at the end of the file only; or -errno.
+ */
+void loop_write_at(struct loop *loop, struct op *op, int fd, const void *data, uint32_t len,
+                   uint64_t offset, op_done *done);
+void loop_read_at(struct loop *loop, struct op *op, int fd, void *data, uint32_t len,
+                  uint64_t offset, op_done *done);
+
 /* Runs `done` with result 0 in the next turn: how work that exceeds its budget goes to the back of
  * the queue. */
 void loop_post(struct loop *loop, struct op *op, op_done *done);
@@ -137,12 +168,16 @@ void loop_buf_release(struct loop *loop, struct buf *buf);
 void loop_timer_set(struct loop *loop, struct timer *timer, int64_t deadline_ms, timer_done *done);
 void loop_timer_stop(struct loop *loop, struct timer *timer);
 
-/* Descriptors. These calls cannot block. loop_socket: TCP_NODELAY is set where the family has it.
+/* Descriptors. These calls cannot block, those on files aside: they take what the file system takes
+ * for its names and lists. loop_socket: TCP_NODELAY is set where the family has it.
  * fd or -errno. */
 int loop_socket(struct loop *loop, int family);
 /* A datagram socket: connect it, then a receive is one datagram (cut to BUF_SIZE; 0: an empty one, no
  * end) and a send is one. What ICMP tells of the peer is the result of either. fd or -errno. */
 int loop_socket_dgram(struct loop *loop, int family);
+/* A file in the folder `dir` for this process alone, empty and without a name: it is gone once
+ * closed. Mode 0600, close-on-exec, read and write. fd or -errno: of the folder, or -EMFILE. */
+int loop_file(struct loop *loop, const char *dir);
 /* shutdown(2), called directly: no queue can overtake it and no number can be reused before it. 0
  * or -errno. */
 int loop_shutdown(struct loop *loop, int fd, int how);

@@ -25,6 +25,7 @@ struct loop_backend {
     void (*buf_release)(struct loop *loop, struct buf *buf);
     int64_t (*clock_ms)(struct loop *loop);
     int (*socket)(struct loop *loop, int family, int type); /* SOCK_STREAM or SOCK_DGRAM */
+    int (*file)(struct loop *loop, const char *dir);
     int (*shutdown)(struct loop *loop, int fd, int how);
     void (*close)(struct loop *loop, int fd);
     /* Thread-safe: makes a waiting poll return and the wake op ready. */
@@ -56,9 +57,10 @@ struct loop {
 /* The op is finished; `result` is what `done` will get. Called by backends only. */
 void loop_ready(struct loop *loop, struct op *op, int result);
 
-/* What both kernel backends share: monotonic clock, socket(2), shutdown(2), close(2). */
+/* What both kernel backends share: monotonic clock, socket(2), files, shutdown(2), close(2). */
 int64_t loop_os_clock_ms(struct loop *loop);
 int loop_os_socket(struct loop *loop, int family, int type);
+int loop_os_file(struct loop *loop, const char *dir);
 int loop_os_shutdown(struct loop *loop, int fd, int how);
 void loop_os_close(struct loop *loop, int fd);
 

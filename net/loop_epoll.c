@@ -16,6 +16,9 @@
  * read tells that the socket is empty, which saves the call that would say EAGAIN; but not after
  * the peer's end has been seen, because that edge does not come again.
  *
+ * A regular file is always ready and unknown to epoll: its reads and writes are made where they are
+ * submitted, and only their completion waits for the turn.
+ *
  * Each event carries the generation of its slot: when a descriptor lives on elsewhere after our
  * close, its events still arrive here and must not be taken for those of a new descriptor with the
  * same number.
@@ -163,6 +166,35 @@ static void send_try(struct loop *loop, struct op *op)
     loop_ready(loop, op, (int)op->len);
 }
 
+/* How much one call moved, tried again after a signal; or -errno. */
+static ssize_t file_move(const struct op *op)
+{
+    uint32_t rest = op->len - op->sent;
+    off_t offset = (off_t)(op->offset + op->sent);
+    ssize_t len;
+    do {
+        len = op->kind == OP_WRITE_AT
+                  ? pwrite(op->fd, (const char *)op->data + op->sent, rest, offset)
+                  : pread(op->fd, (char *)op->into + op->sent, rest, offset);
+    } while (len < 0 && errno == EINTR);
+    return len < 0 ? -errno : len;
+}
+
+static void file_run(struct loop *loop, struct op *op)
+{
+    ssize_t len = 1;
+    while (op->sent < op->len && len > 0) {
+        len = file_move(op);
+        if (len > 0) {
+            op->sent += (uint32_t)len;
+        }
+    }
+    if (len == 0 && op->kind == OP_WRITE_AT) {
+        len = -EIO;
+    }
+    loop_ready(loop, op, len < 0 ? (int)len : (int)op->sent);
+}
+
 static void accept_try(struct loop *loop, struct op *op)
 {
     int fd;
@@ -224,6 +256,10 @@ static void epoll_submit(struct loop *loop, struct op *op)
         break;
     case OP_CONNECT:
         connect_start(loop, op);
+        break;
+    case OP_READ_AT:
+    case OP_WRITE_AT:
+        file_run(loop, op);
         break;
     case OP_WAKE: /* wake_event() finds it in the loop */
         break;
@@ -424,6 +460,7 @@ const struct loop_backend loop_epoll = {
     .buf_release = epoll_buf_release,
     .clock_ms = loop_os_clock_ms,
     .socket = epoll_socket,
+    .file = loop_os_file,
     .shutdown = loop_os_shutdown,
     .close = epoll_close,
     .wake = epoll_wake,

@@ -1,11 +1,15 @@
 /*
  * loop_os - what the two kernel backends share: the clock and the calls on descriptors that cannot
- * block.
+ * block, and how a file without a name is made.
  */
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -33,6 +37,37 @@ int loop_os_socket(struct loop *loop, int family, int type)
         assert(result == 0); /* a new TCP socket has this option */
     }
     return fd;
+}
+
+/* Where the file system cannot make a file without a name: one with a name, which it loses at once. */
+static int file_named(const char *dir)
+{
+    char path[PATH_MAX];
+    int len = snprintf(path, sizeof(path), "%s/mailweir-XXXXXX", dir);
+    if (len < 0 || len >= (int)sizeof(path)) {
+        return -ENAMETOOLONG;
+    }
+    int fd = mkostemp(path, O_CLOEXEC);
+    if (fd < 0) {
+        return -errno;
+    }
+    if (unlink(path) < 0) {
+        int result = -errno;
+        (void)close(fd); /* there is nothing in it */
+        return result;
+    }
+    return fd;
+}
+
+int loop_os_file(struct loop *loop, const char *dir)
+{
+    (void)loop;
+    /* O_EXCL: nobody gives it a name later. */
+    int fd = open(dir, O_TMPFILE | O_RDWR | O_EXCL | O_CLOEXEC, S_IRUSR | S_IWUSR);
+    if (fd >= 0) {
+        return fd;
+    }
+    return errno == EOPNOTSUPP || errno == EISDIR ? file_named(dir) : -errno;
 }
 
 int loop_os_shutdown(struct loop *loop, int fd, int how)

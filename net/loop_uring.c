@@ -3,7 +3,8 @@
  *
  *   submit --> SQE --+                                        +--> loop_ready()
  *   cancel --> SQE --+--> one io_uring_enter() a turn --> CQE +--> `again`: short sends, and receives
- *   again, starved --+                                        |    that shall wait in the kernel
+ *   again, starved --+                                        |    that shall wait in the kernel;
+ *                                                             |    short reads and writes of files
  *                                                             +--> loop->starved: no buffer left
  *
  * The ring belongs to the thread that creates it (SINGLE_ISSUER), completions are made when that
@@ -164,6 +165,14 @@ static void uring_prepare(struct loop *loop, struct op *op)
     case OP_ACCEPT:
         io_uring_prep_accept(sqe, op->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         break;
+    case OP_READ_AT:
+        io_uring_prep_read(sqe, op->fd, (char *)op->into + op->sent, op->len - op->sent,
+                           op->offset + op->sent);
+        break;
+    case OP_WRITE_AT:
+        io_uring_prep_write(sqe, op->fd, (const char *)op->data + op->sent, op->len - op->sent,
+                            op->offset + op->sent);
+        break;
     case OP_WAKE:
         io_uring_prep_read(sqe, uring->wake_fd, &uring->wake_count, sizeof(uring->wake_count), 0);
         break;
@@ -279,6 +288,22 @@ static void send_complete(struct loop *loop, struct uring *uring, struct op *op,
     }
 }
 
+static void file_complete(struct loop *loop, struct uring *uring, struct op *op, int result)
+{
+    if (result > 0) {
+        op->sent += (uint32_t)result;
+        assert(op->sent <= op->len);
+    }
+    bool at_end = result == 0 && op->kind == OP_READ_AT;
+    if (op->sent == op->len || at_end) {
+        loop_ready(loop, op, (int)op->sent);
+    } else if (result > 0 || result == -EINTR) {
+        uring_again(loop, uring, op);
+    } else {
+        loop_ready(loop, op, result == 0 ? -EIO : result);
+    }
+}
+
 static void uring_complete(struct loop *loop, struct uring *uring, const struct io_uring_cqe *cqe)
 {
     if ((cqe->user_data & URING_TAG_CANCEL) != 0) {
@@ -292,6 +317,10 @@ static void uring_complete(struct loop *loop, struct uring *uring, const struct 
         break;
     case OP_SEND:
         send_complete(loop, uring, op, cqe->res);
+        break;
+    case OP_READ_AT:
+    case OP_WRITE_AT:
+        file_complete(loop, uring, op, cqe->res);
         break;
     case OP_CONNECT:
     case OP_ACCEPT:
@@ -509,6 +538,7 @@ const struct loop_backend loop_uring = {
     .buf_release = uring_buf_release,
     .clock_ms = loop_os_clock_ms,
     .socket = loop_os_socket,
+    .file = loop_os_file,
     .shutdown = loop_os_shutdown,
     .close = loop_os_close,
     .wake = uring_wake,

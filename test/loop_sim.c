@@ -57,14 +57,19 @@ static void look_no_more(struct sim *sim, struct op *op)
     op->flags &= (uint8_t)~SIM_RUNNABLE;
 }
 
+/* Where an op in flight at this end is kept. */
+static struct op **place_of(struct sim_end *end, const struct op *op)
+{
+    return op->kind == OP_SEND || op->kind == OP_WRITE_AT ? &end->tx : &end->rx;
+}
+
 static void complete(struct sim *sim, struct op *op, int result)
 {
     if ((op->flags & SIM_RUNNABLE) != 0) {
         look_no_more(sim, op);
     }
     if (op->kind != OP_WAKE) {
-        struct sim_end *end = sim_end(sim, op->fd);
-        struct op **place = op->kind == OP_SEND ? &end->tx : &end->rx;
+        struct op **place = place_of(sim_end(sim, op->fd), op);
         assert(*place == op);
         *place = NULL;
     }
@@ -233,6 +238,29 @@ static void look_connect(struct sim *sim, struct op *op)
     }
 }
 
+/* A part of a read or write; the rest is looked at again, as a short one of the kernel is. */
+static void look_file(struct sim *sim, struct op *op)
+{
+    const struct sim_options *options = &sim->options;
+    bool writes = op->kind == OP_WRITE_AT;
+    uint32_t len =
+        cut_short(sim, op->len - op->sent, 0, writes ? options->short_write : options->short_read);
+    uint64_t offset = op->offset + op->sent;
+    int result = writes
+                     ? sim_file_write(sim, op->fd, (const char *)op->data + op->sent, len, offset)
+                     : sim_file_read(sim, op->fd, (char *)op->into + op->sent, len, offset);
+    if (result > 0) {
+        op->sent += (uint32_t)result;
+    }
+    if (result < 0) {
+        complete(sim, op, result);
+    } else if (op->sent == op->len || result == 0) {
+        complete(sim, op, (int)op->sent);
+    } else {
+        sim_touch(sim, op);
+    }
+}
+
 static void look_kind(struct sim *sim, struct op *op)
 {
     switch ((enum op_kind)op->kind) {
@@ -247,6 +275,10 @@ static void look_kind(struct sim *sim, struct op *op)
         break;
     case OP_CONNECT:
         look_connect(sim, op);
+        break;
+    case OP_READ_AT:
+    case OP_WRITE_AT:
+        look_file(sim, op);
         break;
     case OP_WAKE:
         complete(sim, op, 0);
@@ -422,8 +454,7 @@ static void sim_submit(struct loop *loop, struct op *op)
     if (op->kind == OP_WAKE) {
         return; /* sim_wake() touches it */
     }
-    struct sim_end *end = sim_end(sim, op->fd);
-    struct op **place = op->kind == OP_SEND ? &end->tx : &end->rx;
+    struct op **place = place_of(sim_end(sim, op->fd), op);
     assert(*place == NULL);
     *place = op;
     sim_touch(sim, op);
@@ -466,6 +497,13 @@ static int sim_socket(struct loop *loop, int family, int type)
         sim_end(sim, fd)->dgram = type == SOCK_DGRAM;
     }
     return fd;
+}
+
+static int sim_file(struct loop *loop, const char *dir)
+{
+    (void)dir;
+    struct sim *sim = sim_of(loop);
+    return sim->files.open_error != 0 ? sim->files.open_error : sim_open(sim, SIM_FILE);
 }
 
 static int sim_shutdown(struct loop *loop, int fd, int how)
@@ -514,6 +552,7 @@ const struct loop_backend loop_sim = {
     .buf_release = sim_buf_release,
     .clock_ms = sim_clock_ms,
     .socket = sim_socket,
+    .file = sim_file,
     .shutdown = sim_shutdown,
     .close = sim_close_fd,
     .wake = sim_wake,

@@ -22,6 +22,9 @@
  * error is told once, after it a receive gives 0 and a send -EPIPE; closing with unread bytes
  * resets the peer; what is sent to a closed peer is accepted, lost, and answered by a reset.
  *
+ * A file is memory, too; short_read, short_write and delay count for it, and sim_set_files() says
+ * what fails. The name of its folder is not looked at.
+ *
  * Time: a turn that may wait and finds nothing to do moves the clock to the end of that wait, which
  * is the next timer, the next event of a slow connect, or the caller's bound. An actor that still
  * wants to act must therefore run with wait 0 first; sim_run() does it right.
@@ -106,6 +109,21 @@ void sim_close(struct sim *sim, int fd);
  * learns of a close. sim_refuse(): the other end finds -ECONNREFUSED, once. */
 bool sim_is_dgram(const struct sim *sim, int fd);
 void sim_refuse(struct sim *sim, int fd);
+
+/* ---- files: what loop_file() gives lives in memory ---- */
+
+/* What goes wrong from now on, with files that are open already as well. Errors are negative. */
+struct sim_files {
+    int open_error;     /* of loop_file(); 0: none */
+    int read_error;     /* of every read; 0: none */
+    uint64_t space_max; /* bytes of all files together, then -ENOSPC; 0: no bound */
+};
+void sim_set_files(struct sim *sim, const struct sim_files *files);
+
+uint64_t sim_file_bytes(const struct sim *sim); /* of all files that are open */
+
+/* Reads and writes of files that moved bytes so far, or failed. */
+uint64_t sim_file_moves(const struct sim *sim);
 
 /* ---- exact control, per end; lasts until the descriptor is closed ---- */
 

@@ -70,6 +70,7 @@ void sim_destroy(struct sim **ret_sim)
     assert(sim->loop == NULL);
     for (uint32_t fd = 0; fd < sim->options.fd_count; fd++) {
         free(sim->ends[fd].queue);
+        free(sim->ends[fd].file);
     }
     free(sim->ends);
     free(sim->free_fds);
@@ -532,6 +533,8 @@ void sim_close(struct sim *sim, int fd)
     struct sim_end *peer = sim_peer(sim, end);
     if (end->kind == SIM_LISTENER) {
         listener_close(sim, fd);
+    } else if (end->kind == SIM_FILE) {
+        sim_file_drop(sim, end);
     } else if (peer != NULL && end->dgram) {
         peer->peer = -1; /* it will never know */
     } else if (peer != NULL && sim_waiting(end) > 0) {

@@ -1,6 +1,6 @@
 /*
- * sim_priv - what the two halves of the simulation share: sim_net.c (ends, queues, listeners) and
- * loop_sim.c (ops, order, clock). Nobody else includes it.
+ * sim_priv - what the parts of the simulation share: sim_net.c (ends, queues, listeners), sim_file.c
+ * (files) and loop_sim.c (ops, order, clock). Nobody else includes it.
  */
 #ifndef TEST_SIM_PRIV_H
 #define TEST_SIM_PRIV_H
@@ -14,7 +14,7 @@ enum {
     SIM_LISTENERS_MAX = 16,
 };
 
-enum sim_kind { SIM_FREE, SIM_SOCKET, SIM_LISTENER, SIM_STREAM };
+enum sim_kind { SIM_FREE, SIM_SOCKET, SIM_LISTENER, SIM_STREAM, SIM_FILE };
 
 struct sim_end {
     uint8_t kind;
@@ -37,6 +37,9 @@ struct sim_end {
     uint32_t cut_next;
     const uint64_t *cuts;
     uint64_t read_total;
+    char *file; /* bytes of a file: `file_len` of `file_room` */
+    uint64_t file_len;
+    uint64_t file_room;
     struct op *rx; /* in flight */
     struct op *tx;
     int64_t connect_due_ms; /* of a connect that takes its time; 0: not begun */
@@ -65,6 +68,9 @@ struct sim {
     uint32_t free_count;
     struct sim_listener listeners[SIM_LISTENERS_MAX];
     struct list_node connecting; /* ends whose connect is due later */
+    struct sim_files files;
+    uint64_t file_bytes; /* of all files */
+    uint64_t file_moves;
     struct loop *loop;
     struct op **runnable; /* ops to look at in the next pass */
     struct op **pass;     /* ops of this pass */
@@ -112,6 +118,14 @@ struct sim_listener *sim_find_listener(struct sim *sim, const void *addr, sockle
 int sim_establish(struct sim *sim, struct sim_listener *listener, int fd);
 
 int sim_shutdown_end(struct sim *sim, int fd, int how);
+
+/* Writes at most `len` bytes, fewer at the bound of space; reads as many as there are, 0 at the end.
+ * Bytes, or -errno. */
+int sim_file_write(struct sim *sim, int fd, const char *data, uint32_t len, uint64_t offset);
+int sim_file_read(struct sim *sim, int fd, char *data, uint32_t len, uint64_t offset);
+
+/* The file is closed: its bytes are gone. */
+void sim_file_drop(struct sim *sim, struct sim_end *end);
 
 /* Something changed that the op in flight at this end may wait for. */
 void sim_touch(struct sim *sim, struct op *op);

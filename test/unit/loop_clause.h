@@ -4,7 +4,7 @@
  *
  * Each clause runs under the names clause[io_uring], clause[epoll] and clause[sim]. A row may say
  * on which backends it cannot run, and why; that is printed and counted as skipped. Included by
- * test/unit/test_loop*.c only; needs cmocka, which the programs beside the unit tests do not have.
+ * test/unit/test_loop*.c and by tests of what stands on the loop; needs cmocka, which the programs beside the unit tests do not have.
  */
 #ifndef TEST_UNIT_LOOP_CLAUSE_H
 #define TEST_UNIT_LOOP_CLAUSE_H
