@@ -35,9 +35,12 @@ struct found_dnsbl {
     bool is_present;
     bool is_over; /* score >= threshold */
     int32_t score;
-    uint32_t zone_count; /* zones that listed the client, or could not answer */
+    uint32_t zone_count; /* zones that listed what was asked about, or could not answer */
     struct found_zone zones[FOUND_ZONES_MAX];
-    char text[FOUND_TEXT_MAX]; /* of the first zone that listed it; may be empty */
+    const char *by;            /* the first zone with a weight above 0 that listed it, or NULL */
+    char text[FOUND_TEXT_MAX]; /* of that zone; may be empty */
+    char
+        subject[FOUND_DOMAIN_MAX]; /* the domain that it listed; empty where addresses are listed */
 };
 
 struct found_spf {

@@ -180,6 +180,21 @@ static void test_ranges_weights_and_text(void **state)
     world_destroy(world);
 }
 
+/* An allow list that answers first is not what refuses the client. */
+static void test_the_reply_names_a_list_that_counts_against(void **state)
+{
+    (void)state;
+    struct world *world = world_create("203.0.113.9");
+    add_zone(world, "allow.example", -1, 0, 0);
+    add_zone(world, "b.example", 4, 0, 0);
+    fake_dns_add(&world->fake, "9.113.0.203.allow.example", DNS_A, "127.0.0.2");
+    fake_dns_add(&world->fake, "9.113.0.203.allow.example", DNS_TXT, "a good one");
+    fake_dns_add(&world->fake, "9.113.0.203.b.example", DNS_A, "127.0.0.2");
+    begin(world);
+    assert_string_equal(finish(world).reply, "550 5.7.1 [203.0.113.9] is listed by b.example");
+    world_destroy(world);
+}
+
 static void test_ipv6_is_asked_by_nibbles(void **state)
 {
     (void)state;
@@ -303,6 +318,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_codes),
         cmocka_unit_test(test_ranges_weights_and_text),
+        cmocka_unit_test(test_the_reply_names_a_list_that_counts_against),
         cmocka_unit_test(test_ipv6_is_asked_by_nibbles),
         cmocka_unit_test(test_private_addresses_are_not_asked_about),
         cmocka_unit_test(test_no_answer_is_temperror),
