@@ -26,6 +26,7 @@ enum {
     TAB_COLUMNS = 8,
     WORD_MAX = 700,   /* a name of 256 octets, each escaped, and what names it */
     DMARC_MAX = 1200, /* room that is kept for its result */
+    RHSBL_MAX = 900,  /* the same, its zones aside */
 };
 
 struct writer {
@@ -229,24 +230,39 @@ static void put_zone(struct writer *writer, const struct found_zone *zone)
     }
 }
 
+/* The result, and of its zones those that fit. */
+static void put_lists(struct writer *writer, const char *method, const struct found_dnsbl *found)
+{
+    put_octets(writer, ";", 1);
+    put_word(writer, "%s=%s", method, found->is_over ? "fail" : "pass");
+    put_word(writer, "score=%d", found->score);
+    put_property(writer, "domain", found->subject);
+    put_property(writer, "text", found->text);
+    for (uint32_t i = 0; i < found->zone_count; i++) {
+        struct writer before = *writer;
+        put_zone(writer, &found->zones[i]);
+        if (writer->is_full || writer->len + 3 > writer->size) {
+            *writer = before;
+        }
+    }
+}
+
 uint32_t authres_write_trace(const struct facts *facts, const char *name, char out[AUTHRES_SIZE])
 {
     struct writer writer;
-    const struct found_dnsbl *found = &facts->findings->dnsbl;
-    if (!found->is_present) {
+    const struct findings *findings = facts->findings;
+    if (!findings->dnsbl.is_present && !findings->rhsbl.is_present) {
         return 0;
     }
     begin(&writer, out, name, facts->conf->authserv_id);
-    put_octets(&writer, ";", 1);
-    put_word(&writer, "dnsbl=%s", found->is_over ? "fail" : "pass");
-    put_word(&writer, "score=%d", found->score);
-    put_property(&writer, "text", found->text);
-    for (uint32_t i = 0; i < found->zone_count; i++) {
-        struct writer before = writer;
-        put_zone(&writer, &found->zones[i]);
-        if (writer.is_full || writer.len + 3 > writer.size) {
-            writer = before;
-        }
+    if (findings->dnsbl.is_present) {
+        uint32_t kept = findings->rhsbl.is_present ? RHSBL_MAX : 0;
+        writer.size -= kept;
+        put_lists(&writer, "dnsbl", &findings->dnsbl);
+        writer.size += kept;
+    }
+    if (findings->rhsbl.is_present) {
+        put_lists(&writer, "rhsbl", &findings->rhsbl);
     }
     return end(&writer);
 }

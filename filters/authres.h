@@ -16,8 +16,9 @@ enum { AUTHRES_SIZE = 4096 }; /* octets of a field, with its NUL */
  */
 uint32_t authres_write(const struct facts *facts, char out[AUTHRES_SIZE]);
 
-/* The same for what the lists of addresses say, in a field of that name: "NAME: id; dnsbl=...". 0 when
- * there is nothing to tell. */
+/* The same for what the lists say of the client's address and of the domains that it names, each with its
+ * zones behind it: "NAME: id; dnsbl=...; zone=...; rhsbl=...; zone=...". Zones that do not fit are left
+ * out. 0 when there is nothing to tell. */
 uint32_t authres_write_trace(const struct facts *facts, const char *name, char out[AUTHRES_SIZE]);
 
 #endif

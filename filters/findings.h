@@ -83,6 +83,7 @@ struct found_dmarc {
 
 struct findings {
     struct found_dnsbl dnsbl;
+    struct found_dnsbl rhsbl;
     struct found_spf spf;
     struct found_dmarc dmarc;
     struct found_dkim dkim;

@@ -33,6 +33,10 @@ struct verify_conf {
         int32_t threshold;
         enum filter_action action;
     } dnsbl;
+    struct { /* of domains; threshold and action are those of dnsbl */
+        uint32_t zone_count;
+        struct verify_zone zones[VERIFY_ZONES_MAX];
+    } rhsbl;
     struct {
         enum filter_action action;
     } spf;

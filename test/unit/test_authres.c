@@ -227,6 +227,46 @@ static void test_trace(void **state)
     free(world);
 }
 
+/* Both kinds of lists, and room for the domains' when addresses are on very many. */
+static void test_trace_of_domains(void **state)
+{
+    (void)state;
+    struct world *world = world_create();
+    struct found_dnsbl *found = &world->findings.rhsbl;
+    found->is_present = true;
+    found->is_over = true;
+    found->score = 5;
+    (void)snprintf(found->subject, sizeof(found->subject), "%s", "spam.example");
+    (void)snprintf(found->text, sizeof(found->text), "%s", "why; not");
+    found->zone_count = 1;
+    found->zones[0] = (struct found_zone){
+        .zone = "dbl.example.org", .is_listed = true, .code_count = 1, .codes = {{127, 0, 1, 2}}};
+    check_form(world, authres_write_trace(&world->facts, "X-Mailweir", world->out), 78);
+    assert_string_equal(world->out,
+                        "X-Mailweir: mx.example.org; rhsbl=fail score=5 domain=spam.example\r\n"
+                        "\ttext=\"why; not\"; zone=listed zone.name=dbl.example.org\r\n"
+                        "\tzone.code=127.0.1.2\r\n");
+    world->findings.dnsbl.is_present = true;
+    check_form(world, authres_write_trace(&world->facts, "X-Mailweir", world->out), 78);
+    assert_non_null(strstr(world->out, "; dnsbl=pass score=0; rhsbl=fail score=5\r\n"));
+
+    static char name[FOUND_DOMAIN_MAX];
+    fill(name, sizeof(name), '"');
+    fill(found->subject, sizeof(found->subject), '"');
+    fill(found->text, sizeof(found->text), '"');
+    fill(world->findings.dnsbl.text, sizeof(found->text), '"');
+    fill(world->conf.authserv_id, sizeof(world->conf.authserv_id), '"');
+    found->zone_count = FOUND_ZONES_MAX;
+    world->findings.dnsbl.zone_count = FOUND_ZONES_MAX;
+    for (uint32_t i = 0; i < FOUND_ZONES_MAX; i++) {
+        found->zones[i] = (struct found_zone){.zone = name, .is_listed = true};
+        world->findings.dnsbl.zones[i] = found->zones[i];
+    }
+    check_form(world, authres_write_trace(&world->facts, "X-Mailweir", world->out), 600);
+    assert_non_null(strstr(world->out, "rhsbl=fail score=5"));
+    free(world);
+}
+
 /* ---- forged ones ---- */
 
 static const char *const names[] = {
@@ -512,17 +552,12 @@ static void test_large_fields_cost_little(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_nothing_was_checked),
-        cmocka_unit_test(test_all_that_passes),
-        cmocka_unit_test(test_reasons_and_testing),
-        cmocka_unit_test(test_peers_bytes_stay_values),
-        cmocka_unit_test(test_everything_too_long),
-        cmocka_unit_test(test_trace),
-        cmocka_unit_test(test_spellings),
-        cmocka_unit_test(test_international_names),
-        cmocka_unit_test(test_fields_of_nobody),
-        cmocka_unit_test(test_interleavings),
-        cmocka_unit_test(test_large_fields_cost_little),
+        cmocka_unit_test(test_nothing_was_checked), cmocka_unit_test(test_all_that_passes),
+        cmocka_unit_test(test_reasons_and_testing), cmocka_unit_test(test_peers_bytes_stay_values),
+        cmocka_unit_test(test_everything_too_long), cmocka_unit_test(test_trace),
+        cmocka_unit_test(test_trace_of_domains),    cmocka_unit_test(test_spellings),
+        cmocka_unit_test(test_international_names), cmocka_unit_test(test_fields_of_nobody),
+        cmocka_unit_test(test_interleavings),       cmocka_unit_test(test_large_fields_cost_little),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
