@@ -44,12 +44,14 @@ struct verdict {
     char reply[FILTER_REPLY_MAX]; /* with DEFER and REJECT: "550 5.7.1 text", clean, no CRLF */
 };
 
+struct dnsbl_watch; /* filters/dnsbl_watch.h */
 struct verify_conf; /* filters/verify_conf.h */
 
 /* Read-only for the checks. What a phase has not reached yet is empty. */
 struct facts {
     const struct verify_conf *conf;
     struct dns *dns;
+    struct dnsbl_watch *watch;     /* over the lists; NULL: all of them are in use */
     const struct sockaddr *client; /* AF_INET or AF_INET6 */
     const char *hostname;          /* ours */
     const char *helo;              /* as the client said it */

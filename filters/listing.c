@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "filters/dnsbl_watch.h"
 #include "filters/verify_conf.h"
 
 enum {
@@ -71,13 +72,17 @@ static void note_codes(struct found_zone *row, const struct dns_answer *answer)
     }
 }
 
-/* What a zone said, into the findings when it is worth telling. Listed once is listed, whatever is
- * said of another subject. */
-static void note(struct listing *listing, const struct verify_zone *zone, enum listing_heard heard,
-                 const struct dns_answer *answer)
+/* What a zone said, `answer` NULL for nothing, into the findings when it is worth telling. Listed once
+ * is listed, whatever is said of another subject. True when it counts as listed. */
+static bool note(const struct listing_question *question, const struct dns_answer *answer)
 {
-    if (heard == HEARD_UNLISTED) {
-        return;
+    struct listing *listing = question->listing;
+    struct dnsbl_watch *watch = listing->run->facts->watch;
+    const struct verify_zone *zone = question->zone;
+    enum listing_heard heard = answer == NULL ? HEARD_ERROR : listing_judge(zone, answer);
+    dnsbl_watch_note(watch, zone, question->subject, heard);
+    if (heard == HEARD_UNLISTED || !dnsbl_watch_is_in(watch, zone)) {
+        return false;
     }
     struct found_zone *row = row_of(listing->found, zone);
     if (heard == HEARD_LISTED && !row->is_listed) {
@@ -88,6 +93,7 @@ static void note(struct listing *listing, const struct verify_zone *zone, enum l
     if (answer != NULL) {
         note_codes(row, answer);
     }
+    return heard == HEARD_LISTED;
 }
 
 static void weigh(struct listing *listing)
@@ -152,11 +158,10 @@ static void on_answer(struct dns_query *query, const struct dns_answer *answer)
 {
     struct listing_question *question = list_entry(query, struct listing_question, query);
     struct listing *listing = question->listing;
-    enum listing_heard heard = listing_judge(question->zone, answer);
     listing->owed--;
     question->is_owed = false;
-    note(listing, question->zone, heard, answer);
-    if (heard == HEARD_LISTED && question->zone->weight > 0 && listing->found->by == NULL) {
+    bool is_listed = note(question, answer);
+    if (is_listed && question->zone->weight > 0 && listing->found->by == NULL) {
         ask_why(listing, question);
     }
     listing_conclude(listing);
@@ -165,6 +170,9 @@ static void on_answer(struct dns_query *query, const struct dns_answer *answer)
 void listing_ask(struct listing *listing, const struct verify_zone *zone, const char *subject)
 {
     struct listing_question *question = &listing->questions[listing->count];
+    if (!dnsbl_watch_is_in(listing->run->facts->watch, zone)) {
+        return;
+    }
     *question = (struct listing_question){.listing = listing, .zone = zone, .subject = subject};
     if (ask(question, DNS_A, on_answer)) {
         listing->count++;
@@ -193,7 +201,7 @@ void listing_give_up(struct listing *listing)
 {
     for (uint32_t i = 0; i < listing->count; i++) {
         if (listing->questions[i].is_owed) {
-            note(listing, listing->questions[i].zone, HEARD_ERROR, NULL);
+            (void)note(&listing->questions[i], NULL);
         }
     }
     weigh(listing);

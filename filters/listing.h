@@ -8,6 +8,9 @@
  * zone answers to say that it does not serve us (127.255.255.252 and up), anything outside
  * 127.0.0.0/8, and no answer count as temperror, never as listed. The first zone of a positive weight
  * that lists a subject is asked for the text that says why, whose absence changes nothing.
+ *
+ * A zone that the watch has taken out (filters/dnsbl_watch.h) is not asked, and an answer that comes when
+ * it is out is not counted; what has been counted by then stays.
  */
 #ifndef FILTERS_LISTING_H
 #define FILTERS_LISTING_H
@@ -44,7 +47,7 @@ enum listing_heard listing_judge_code(const struct verify_zone *zone,
                                       const struct dns_record *record);
 enum listing_heard listing_judge(const struct verify_zone *zone, const struct dns_answer *answer);
 
-/* Asks at SUBJECT.ZONE; names that are too long for DNS are not asked. `subject` is borrowed until the
+/* Asks at SUBJECT.ZONE, when the zone is in use; names that are too long for DNS are not asked. `subject` is borrowed until the
  * check is done. Then, when all is asked, once: listing_conclude(). */
 void listing_ask(struct listing *listing, const struct verify_zone *zone, const char *subject);
 void listing_conclude(struct listing *listing);

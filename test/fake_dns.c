@@ -162,16 +162,48 @@ struct found {
     struct dns_record records[DNS_RECORDS_MAX];
 };
 
+static bool is_at(const struct fake_record *record, const uint8_t *name, uint32_t len)
+{
+    return record->name_len == len && memcmp(record->name, name, len) == 0;
+}
+
+/* The name, or one below it, has a record. */
+static bool exists(const struct fake_dns *fake, const uint8_t *name, uint32_t len)
+{
+    for (const struct fake_record *r = fake->records; r != NULL; r = r->next) {
+        if ((is_at(r, name, len) && !r->is_failure) || is_below(r, name, len)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The record is a wildcard's, and the name has no closer encloser than the one it is below. */
+static bool is_wildcard_of(const struct fake_dns *fake, const struct fake_record *record,
+                           const uint8_t *name, uint32_t len)
+{
+    uint32_t child = 0; /* the label above the encloser */
+    uint32_t above = record->name_len - 2;
+    if (record->name[0] != 1 || record->name[1] != '*' || above >= len) {
+        return false;
+    }
+    for (uint32_t at = 0; len - at > above; at += name[at] + 1u) {
+        child = at;
+    }
+    uint32_t at = child + name[child] + 1u;
+    return len - at == above && memcmp(name + at, record->name + 2, above) == 0 &&
+           !exists(fake, name + child, len - child);
+}
+
 static void find(const struct fake_dns *fake, const uint8_t *name, uint32_t len, uint16_t type,
                  struct found *found)
 {
-    *found = (struct found){0};
+    *found = (struct found){.has_name = exists(fake, name, len)};
     for (const struct fake_record *r = fake->records; r != NULL; r = r->next) {
-        bool is_name = r->name_len == len && memcmp(r->name, name, len) == 0;
-        found->has_name = found->has_name || (is_name && !r->is_failure) || is_below(r, name, len);
-        if (!is_name) {
+        if (!is_at(r, name, len) && !is_wildcard_of(fake, r, name, len)) {
             continue;
         }
+        found->has_name = found->has_name || !r->is_failure;
         if (r->is_failure) {
             found->has_failure = found->has_failure || r->type == 0 || r->type == type;
         } else if (r->type == type && found->count < DNS_RECORDS_MAX) {

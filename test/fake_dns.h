@@ -2,7 +2,9 @@
  * fake_dns - a table of records behind net/dns.h: what a check asks for is answered when the test
  * says so, in the order asked or shuffled, so that no test of a check needs a network or a clock.
  *
- * A name without records does not exist, unless something below it does (then it has no data).
+ * A name without records does not exist, unless something below it does (then it has no data), or a
+ * wildcard ("*.example") stands for it: one does for names below it that do not exist, unless they are
+ * below another one that does (RFC 4592).
  */
 #ifndef TEST_FAKE_DNS_H
 #define TEST_FAKE_DNS_H
