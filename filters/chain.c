@@ -46,6 +46,16 @@ size_t chain_size(enum chain_scope scope)
     return size;
 }
 
+bool chain_is_needed(enum chain_scope scope, const struct facts *facts)
+{
+    for (int i = 0; i < ROW_COUNT; i++) {
+        if (rows[i].scope == scope && rows[i].filter->action(facts) != ACTION_OFF) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void chain_init(struct chain *chain, enum chain_scope scope, struct loop *loop,
                 const struct facts *facts, chain_done *done, void *owner)
 {
@@ -227,13 +237,13 @@ bool chain_await(struct chain *chain, enum filter_phase phase, int64_t deadline_
     return false;
 }
 
-void chain_judge(const struct chain *chain, struct verdict *ret_verdict)
+void chain_judge(const struct chain *chain, enum filter_phase phase, struct verdict *ret_verdict)
 {
     *ret_verdict = (struct verdict){.action = ACTION_REPORT};
     for (uint32_t i = 0; i < chain->count; i++) {
         const struct filter_run *run = &chain->runs[i];
         struct verdict verdict = {.action = ACTION_REPORT};
-        if (run->state != RUN_DONE) {
+        if (run->state != RUN_DONE || run->filter->due > phase) {
             continue;
         }
         run->filter->judge(run, &verdict);

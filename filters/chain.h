@@ -40,6 +40,9 @@ struct chain {
 /* Bytes that a chain of this scope needs: the size of a pool's items. */
 size_t chain_size(enum chain_scope scope);
 
+/* False when every check of this scope is off: a chain would have nothing to do. */
+bool chain_is_needed(enum chain_scope scope, const struct facts *facts);
+
 /* In memory of chain_size(scope) octets. Checks whose action is off do not run. */
 void chain_init(struct chain *chain, enum chain_scope scope, struct loop *loop,
                 const struct facts *facts, chain_done *done, void *owner);
@@ -54,8 +57,15 @@ void chain_feed(struct chain *chain, const char *bytes, uint32_t len);
  * the loop's clock) at the latest. */
 bool chain_await(struct chain *chain, enum filter_phase phase, int64_t deadline_ms);
 
-/* The strongest verdict of the checks that are done. */
-void chain_judge(const struct chain *chain, struct verdict *ret_verdict);
+/* True from a chain_await() that was false to its `done`. */
+static inline bool chain_is_awaited(const struct chain *chain)
+{
+    return chain->awaited != PHASE_COUNT;
+}
+
+/* The strongest verdict of the checks that are done and due by `phase`: what is known early does not
+ * decide early, so that a reply never depends on who was faster. */
+void chain_judge(const struct chain *chain, enum filter_phase phase, struct verdict *ret_verdict);
 
 /* Forgets everything; `done` does not come any more. The memory may be given back then. */
 void chain_cancel(struct chain *chain);

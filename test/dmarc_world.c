@@ -69,7 +69,7 @@ struct verdict dmarc_run(struct dmarc_world *world)
     assert(world->done == (is_done ? 0 : 1));
     is_done = dmarc_await(world, 20000);
     assert(is_done);
-    chain_judge(world->chain, &verdict);
+    chain_judge(world->chain, PHASE_EOM, &verdict);
     return verdict;
 }
 

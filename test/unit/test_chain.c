@@ -153,12 +153,32 @@ static void test_second_deadline_ends_the_rest(void **state)
     world_destroy(world);
 }
 
+/* What is known early must not decide early: the reply would depend on who was faster. */
+static void test_what_is_due_later_does_not_decide_now(void **state)
+{
+    (void)state;
+    struct world *world = world_create();
+    struct verdict verdict;
+    world->conf.spf.action = ACTION_REJECT;
+    fake_dns_add(&world->fake, "example.com", DNS_TXT, "v=spf1 -all");
+    chain_reach(world->chain, PHASE_MAIL);
+    (void)fake_dns_run(&world->fake);
+    assert_int_equal(world->findings.spf.result, CHECK_FAIL);
+    chain_judge(world->chain, PHASE_RCPT, &verdict);
+    assert_int_equal(verdict.action, ACTION_REPORT);
+    chain_judge(world->chain, PHASE_HEADER, &verdict);
+    assert_int_equal(verdict.action, ACTION_REJECT);
+    assert_string_equal(verdict.decided_by, "spf");
+    world_destroy(world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_is_not_awaited_has_its_time),
         cmocka_unit_test(test_deadline_ends_what_is_due_alone),
         cmocka_unit_test(test_second_deadline_ends_the_rest),
+        cmocka_unit_test(test_what_is_due_later_does_not_decide_now),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -189,7 +189,7 @@ static struct verdict run_to_deadline(struct dmarc_world *world)
         assert_int_equal(loop_run_once(world->loop, 20), 0);
     }
     assert_int_equal(world->done, 1);
-    chain_judge(world->chain, &verdict);
+    chain_judge(world->chain, PHASE_EOM, &verdict);
     return verdict;
 }
 

@@ -90,7 +90,7 @@ static struct verdict finish(struct world *world)
     struct verdict verdict;
     (void)fake_dns_run(&world->fake);
     assert_true(chain_await(world->chain, PHASE_RCPT, loop_now_ms(world->loop) + 50));
-    chain_judge(world->chain, &verdict);
+    chain_judge(world->chain, PHASE_EOM, &verdict);
     return verdict;
 }
 
@@ -269,7 +269,7 @@ static void test_deadline_makes_temperror_and_tells_once(void **state)
     }
     assert_int_equal(world->done, 1);
     assert_true(chain_await(world->chain, PHASE_RCPT, loop_now_ms(world->loop) + 50));
-    chain_judge(world->chain, &verdict);
+    chain_judge(world->chain, PHASE_EOM, &verdict);
     assert_int_equal(verdict.action, ACTION_REJECT); /* what is known counts */
     assert_int_equal(world->findings.dnsbl.zone_count, 2);
     assert_true(world->findings.dnsbl.zones[1].is_temperror);

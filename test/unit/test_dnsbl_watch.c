@@ -611,7 +611,7 @@ static enum filter_action finish(struct world *world)
     struct verdict verdict;
     (void)fake_dns_run(&world->fake);
     assert_true(chain_await(world->chain, PHASE_RCPT, loop_now_ms(world->loop) + 50));
-    chain_judge(world->chain, &verdict);
+    chain_judge(world->chain, PHASE_EOM, &verdict);
     chain_cancel(world->chain);
     free(world->chain);
     return verdict.action;

@@ -79,7 +79,7 @@ static struct verdict finish(struct world *world)
     struct verdict verdict;
     (void)fake_dns_run(&world->fake);
     assert_true(chain_await(world->chain, PHASE_RCPT, loop_now_ms(world->loop) + 50));
-    chain_judge(world->chain, &verdict);
+    chain_judge(world->chain, PHASE_EOM, &verdict);
     return verdict;
 }
 
