@@ -11,6 +11,8 @@
 #include "core/dispatch.h"
 #include "core/forward.h"
 #include "core/gather.h"
+#include "core/hold.h"
+#include "core/verification.h"
 
 /* ---- EHLO, HELO ---- */
 
@@ -186,8 +188,12 @@ static bool mail_remember(struct session *session, const struct smtp_mail *mail)
 
 static enum step proceed_mail(struct session *session, const struct command *command)
 {
-    if (session->transaction == NULL && !mail_remember(session, &command->mail)) {
-        return session_no_memory(session);
+    if (session->transaction == NULL) {
+        bool has_room = mail_remember(session, &command->mail) &&
+                        (!hold_is_on(session) || verification_begin(session));
+        if (!has_room) {
+            return session_no_memory(session);
+        }
     }
     if (session_upstream(session)->config->contact != CONTACT_RCPT) {
         return dispatch_envelope(session, NULL);
@@ -222,6 +228,17 @@ static const char *check_rcpt(struct session *session, struct command *command)
 static enum step proceed_rcpt(struct session *session, const struct command *command)
 {
     session->transaction->rcpt = command->rcpt;
+    if (hold_is_on(session) && !session->is_resumed) {
+        session_enter(session, SESSION_SCREEN);
+        return STEP_MORE;
+    }
+    if (hold_is_on(session)) {
+        const struct verdict *verdict = verification_judge(session, PHASE_RCPT);
+        if (verdict->action >= ACTION_DEFER) {
+            session->transaction->decided_by = verdict->decided_by;
+            return forward_refuse(session, verdict->reply);
+        }
+    }
     return dispatch_envelope(session, &command->rcpt);
 }
 
@@ -247,6 +264,9 @@ static enum step proceed_data(struct session *session, const struct command *com
     struct transaction *t = session->transaction;
     struct lease *lease = session->lease;
     (void)command; /* no argument */
+    if (hold_is_on(session) && !t->is_broken) {
+        return hold_begin(session);
+    }
     if (t->is_broken || lease == NULL || lease_is_lost(lease)) {
         session_reply(session, "451 4.4.2 upstream connection lost");
         session_end_transaction(session, VERDICT_DEFER, "upstream");

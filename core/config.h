@@ -19,6 +19,8 @@
 #include <sys/socket.h>
 
 #include "core/network.h"
+#include "filters/verify_conf.h"
+#include "net/dns_server.h"
 
 enum {
     CONFIG_WORKERS_MAX = 64,
@@ -51,7 +53,7 @@ enum config_upstream_tls {
 enum config_tls_version { MIN_TLS_1_2, MIN_TLS_1_3 };
 enum config_contact { CONTACT_RCPT, CONTACT_MAIL, CONTACT_CONNECT };
 enum config_balance { BALANCE_LEAST_CONN, BALANCE_ROUND_ROBIN, BALANCE_HASH };
-enum config_verify_mode { VERIFY_OFF };
+enum config_verify_mode { VERIFY_OFF, VERIFY_HOLD, VERIFY_STREAM };
 enum config_log_format { LOG_FORMAT_JSON, LOG_FORMAT_TEXT };
 enum config_chunking { CHUNKING_OFF, CHUNKING_AUTO };
 enum config_log_level { LEVEL_ERROR, LEVEL_WARNING, LEVEL_INFO, LEVEL_DEBUG };
@@ -110,6 +112,7 @@ struct config_upstream {
     uint32_t pool_idle; /* idle upstream connections kept per worker; 0: none */
     int64_t pool_idle_timeout_ms;
     int64_t pool_max_age_ms;
+    int64_t lease_hold_ms;
 };
 
 struct config_listener {
@@ -125,6 +128,16 @@ struct config_listener {
      */
     struct network trust_proxy[CONFIG_NETWORKS_MAX];
     uint32_t trust_proxy_count;
+};
+
+struct config_dns {
+    struct sockaddr_storage servers[DNS_SERVERS_MAX];
+    uint32_t server_count;
+    char local_zone[CONFIG_TEXT_MAX];
+    uint32_t local_zone_line;
+    int64_t timeout_ms;
+    uint32_t attempts;
+    uint32_t cache_entries;
 };
 
 struct config {
@@ -148,6 +161,12 @@ struct config {
     /* [verify] */
     enum config_verify_mode verify_mode;
     bool received_header; /* default yes */
+    int64_t verify_deadline_ms;
+    uint64_t hold_memory;
+    char spool_dir[CONFIG_TEXT_MAX];
+    char trace_header[64];
+    struct verify_conf verify;
+    struct config_dns dns;
     /* [limits] */
     uint64_t message_size;      /* default 50m; 0: none */
     uint32_t recipients;        /* default 1000 */

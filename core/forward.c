@@ -10,6 +10,7 @@
 #include "core/forward.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdio.h>
 
 #include "core/dispatch.h"
@@ -36,7 +37,7 @@ enum step step_forward(struct session *session)
         return session_wait(session, WAIT_CLIENT_DRAIN);
     }
     struct smtp_reply reply;
-    int found = lease_reply(session->lease, &reply);
+    int found = session->timed_out ? -ETIMEDOUT : lease_reply(session->lease, &reply);
     if (found == 0) {
         return session_wait(session, WAIT_UPSTREAM_BYTES);
     }

@@ -166,6 +166,9 @@ static enum step refused(struct session *session, const struct smtp_reply *reply
 enum step step_open(struct session *session)
 {
     struct smtp_reply reply;
+    if (session->timed_out) {
+        return relay_refuse(session, "451 4.4.2 the upstream is too slow", "upstream");
+    }
     int found = lease_reply(session->lease, &reply);
     if (found == 0) {
         return session_wait(session, WAIT_UPSTREAM_BYTES);
@@ -180,6 +183,7 @@ enum step step_open(struct session *session)
     if (!lease_is_lost(session->lease)) {
         lease_begin_message(session->lease);
     }
-    session_enter(session, SESSION_BODY);
+    bool is_held = session->transaction->message != NULL;
+    session_enter(session, is_held ? SESSION_DELIVER : SESSION_BODY);
     return STEP_MORE;
 }

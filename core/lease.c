@@ -540,6 +540,14 @@ void lease_flush(struct lease *lease)
     stream_flush(&lease->stream);
 }
 
+void lease_flush_message(struct lease *lease)
+{
+    if (stream_has_unsent(&lease->stream)) {
+        lease_set_deadline(lease, BODY_TIMEOUT_MS);
+        stream_flush(&lease->stream);
+    }
+}
+
 void lease_send_body(struct lease *lease, struct buf *buf)
 {
     lease_set_deadline(lease, BODY_TIMEOUT_MS);

@@ -57,7 +57,7 @@ enum lease_state {
 enum lease_expect { EXPECT_RSET, EXPECT_MAIL, EXPECT_RCPT, EXPECT_DATA, EXPECT_EOM, EXPECT_BDAT };
 
 enum {
-    LEASE_EXPECT_MAX = 4,
+    LEASE_EXPECT_MAX = 16,
     LEASE_REASON_MAX = 200,
 };
 
@@ -156,6 +156,8 @@ int lease_put(struct lease *lease, const char *data, uint32_t len)
 void lease_expect(struct lease *lease, enum lease_expect expect);
 /* Sends what was put, and starts the deadline of the oldest expected reply. */
 void lease_flush(struct lease *lease);
+/* Sends what was put of a message; its piece has the time of RFC 5321, 4.5.3.2.5. */
+void lease_flush_message(struct lease *lease);
 /* Sends a buffer of message body behind what was put; takes the buffer over. */
 void lease_send_body(struct lease *lease, struct buf *buf);
 

@@ -79,7 +79,7 @@ static struct loop_limits proxy_loop_limits(const struct proxy *proxy)
     uint32_t bufs = proxy->session_max * BUFS_PER_SESSION;
     return (struct loop_limits){
         .fd_count = proxy->descriptors,
-        .op_count = worker_op_count(proxy->session_max),
+        .op_count = worker_op_count(proxy->config, proxy->session_max),
         .buf_count = bufs < BUFS_MIN   ? BUFS_MIN
                      : bufs > BUFS_MAX ? BUFS_MAX
                                        : bufs,

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "core/log.h"
+#include "core/worker.h"
 
 enum {
     DESCRIPTORS_SPARE = 64, /* log, rings, listeners, name service */
@@ -35,7 +36,8 @@ uint32_t process_raise_descriptors(void)
 
 uint32_t process_session_room(uint32_t descriptors, const struct config *config)
 {
-    uint32_t spare = DESCRIPTORS_SPARE + 4 * config->workers + config->listener_count;
+    uint32_t spare = DESCRIPTORS_SPARE + (4 + worker_check_descriptors(config)) * config->workers +
+                     config->listener_count;
     return descriptors > spare + 1 ? descriptors - spare : 1;
 }
 

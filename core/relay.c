@@ -64,6 +64,32 @@ const char *relay_judge(const struct session *session, const char **ret_decided_
     return NULL;
 }
 
+/* The client's next bytes are asked for, also while the last ones are still being sent. */
+enum step relay_await_client(struct session *session, uint32_t causes)
+{
+    stream_flush(&session->client);
+    if (stream_len(&session->client) == 0) {
+        if (stream_read(&session->client, RECV_LATER) < 0) {
+            return session_end(session, NULL, "client");
+        }
+        causes |= WAIT_CLIENT_BYTES;
+    }
+    return session_wait(session, causes);
+}
+
+bool relay_is_refused(struct session *session)
+{
+    struct smtp_reply reply;
+    int early = lease_early_reply(session->lease, &reply);
+    if (early > 0) {
+        relay_keep_words(session, &reply);
+        (void)relay_refuse(session, NULL, "upstream");
+    } else if (early < 0) {
+        (void)relay_refuse(session, "451 4.4.2 upstream connection lost", "upstream");
+    }
+    return early != 0;
+}
+
 char relay_first_octet(struct text held, const char *bytes)
 {
     char first = held.len > 0 ? held.at[0] : bytes[0];
@@ -158,19 +184,6 @@ static enum step forward_piece(struct session *session, const struct smtp_body_s
     return STEP_MORE;
 }
 
-/* The client's next bytes are asked for, also while the last ones are still being sent. */
-static enum step body_wait(struct session *session, uint32_t causes)
-{
-    stream_flush(&session->client);
-    if (stream_len(&session->client) == 0) {
-        if (stream_read(&session->client, RECV_LATER) < 0) {
-            return session_end(session, NULL, "client");
-        }
-        causes |= WAIT_CLIENT_BYTES;
-    }
-    return session_wait(session, causes);
-}
-
 enum step relay_timeout(struct session *session)
 {
     return session_end(session, "421 4.4.2 timeout while waiting for the message",
@@ -180,24 +193,18 @@ enum step relay_timeout(struct session *session)
 enum step step_body(struct session *session)
 {
     struct transaction *t = session->transaction;
-    struct smtp_reply reply;
     if (session->timed_out) {
         return relay_timeout(session);
     }
-    int early = lease_early_reply(session->lease, &reply);
-    if (early > 0) {
-        relay_keep_words(session, &reply);
-        return relay_refuse(session, NULL, "upstream");
-    }
-    if (early < 0) {
-        return relay_refuse(session, "451 4.4.2 upstream connection lost", "upstream");
+    if (relay_is_refused(session)) {
+        return STEP_MORE;
     }
     if (stream_is_sending(&session->lease->stream)) {
-        return body_wait(session, WAIT_UPSTREAM_DRAIN);
+        return relay_await_client(session, WAIT_UPSTREAM_DRAIN);
     }
     uint32_t len = stream_len(&session->client);
     if (len == 0) {
-        return body_wait(session, 0);
+        return relay_await_client(session, 0);
     }
     struct smtp_body_step step;
     smtp_body_scan(&t->body, stream_bytes(&session->client), len < BUF_SIZE ? len : BUF_SIZE,
@@ -251,7 +258,7 @@ enum step step_discard(struct session *session)
     }
     uint32_t len = stream_len(&session->client);
     if (len == 0) {
-        return body_wait(session, 0);
+        return relay_await_client(session, 0);
     }
     struct smtp_body_step step;
     smtp_body_scan(&t->body, stream_bytes(&session->client), len, &step);

@@ -35,6 +35,13 @@ enum step relay_refuse_unsent(struct session *session, const char *line, const c
 /* Keeps the upstream's own words as the refusal, for a `line` of NULL. */
 void relay_keep_words(struct session *session, const struct smtp_reply *reply);
 
+/* Between the upstream's 354 and the end of the message: it has refused it, or is lost, and the session
+ * is in DISCARD. */
+bool relay_is_refused(struct session *session);
+
+/* The client's next bytes are asked for, beside other causes of waiting. */
+enum step relay_await_client(struct session *session, uint32_t causes);
+
 /* No bytes in time. Always STEP_MORE. */
 enum step relay_timeout(struct session *session);
 

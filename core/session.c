@@ -10,8 +10,11 @@
  *      -> smtp_*       line, command, path, body, reply: pure              core/smtp_*.c
  *      -> command row  check, then proceed                                 core/command.c
  *      -> lease        MAIL and RCPT in one write, replies in order        core/lease.c
- *      -> gather       a short message: scanned, one BDAT                  core/gather.c
- *      -> relay        body: client's buffer, scanned, sent as it is       core/relay.c
+ *      -> hold         received whole, checked while it comes              core/hold.c
+ *      -> chain        DNSBL, SPF, DKIM, DMARC: verdict                    filters/
+ *      -> deliver      the message that was held, below our fields         core/deliver.c
+ *      -> gather       unchecked and short: scanned, one BDAT              core/gather.c
+ *      -> relay        unchecked: client's buffer, scanned, sent as it is       core/relay.c
  *      -> reply        the upstream's own bytes; a record
  *
  * Who runs when: completions of the client's stream, of the lease, and the timer call
@@ -26,6 +29,9 @@
 #include <stdio.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "core/message.h"
+#include "core/verification.h"
 
 enum {
     SESSION_MAGIC = 0x53455353,
@@ -43,6 +49,7 @@ enum deadline {
     DEADLINE_GREET,
     DEADLINE_COMMAND,
     DEADLINE_GATHER,
+    DEADLINE_HOLD,
     DEADLINE_DATA,
     DEADLINE_LINGER
 };
@@ -64,10 +71,13 @@ static const struct state_row {
                        TO(SESSION_COMMAND) | TO(SESSION_CLOSING)},
     [SESSION_COMMAND] = {"command", step_command, DEADLINE_COMMAND,
                          WAIT_CLIENT_BYTES | WAIT_CLIENT_DRAIN,
-                         TO(SESSION_SECURE) | TO(SESSION_CONTACT) | TO(SESSION_FORWARD) |
-                             TO(SESSION_GATHER) | TO(SESSION_CLOSING)},
+                         TO(SESSION_SECURE) | TO(SESSION_CONTACT) | TO(SESSION_SCREEN) |
+                             TO(SESSION_FORWARD) | TO(SESSION_GATHER) | TO(SESSION_HOLD) |
+                             TO(SESSION_CLOSING)},
     [SESSION_CONTACT] = {"contact", step_contact, DEADLINE_NONE, WAIT_CONNECT,
                          TO(SESSION_COMMAND) | TO(SESSION_CLOSING)},
+    [SESSION_SCREEN] = {"screen", step_screen, DEADLINE_NONE, WAIT_VERDICT,
+                        TO(SESSION_COMMAND) | TO(SESSION_CLOSING)},
     [SESSION_FORWARD] = {"forward", step_forward, DEADLINE_NONE,
                          WAIT_UPSTREAM_BYTES | WAIT_CLIENT_DRAIN,
                          TO(SESSION_COMMAND) | TO(SESSION_CONTACT) | TO(SESSION_BODY) |
@@ -76,7 +86,20 @@ static const struct state_row {
                         TO(SESSION_FORWARD) | TO(SESSION_OPEN) | TO(SESSION_DISCARD) |
                             TO(SESSION_CLOSING)},
     [SESSION_OPEN] = {"open", step_open, DEADLINE_NONE, WAIT_UPSTREAM_BYTES,
-                      TO(SESSION_BODY) | TO(SESSION_DISCARD) | TO(SESSION_CLOSING)},
+                      TO(SESSION_DELIVER) | TO(SESSION_BODY) | TO(SESSION_DISCARD) |
+                          TO(SESSION_CLOSING)},
+    [SESSION_HOLD] = {"hold", step_hold, DEADLINE_HOLD, WAIT_CLIENT_BYTES | WAIT_SPOOL,
+                      TO(SESSION_VERDICT) | TO(SESSION_DELIVER) | TO(SESSION_DISCARD) |
+                          TO(SESSION_CLOSING)},
+    [SESSION_VERDICT] = {"verdict", step_verdict, DEADLINE_NONE, WAIT_VERDICT,
+                         TO(SESSION_REPLAY) | TO(SESSION_OPEN) | TO(SESSION_DELIVER) |
+                             TO(SESSION_DISCARD) | TO(SESSION_CLOSING)},
+    [SESSION_REPLAY] = {"replay", step_replay, DEADLINE_NONE, WAIT_CONNECT | WAIT_UPSTREAM_BYTES,
+                        TO(SESSION_OPEN) | TO(SESSION_DELIVER) | TO(SESSION_DISCARD) |
+                            TO(SESSION_CLOSING)},
+    [SESSION_DELIVER] = {"deliver", step_deliver, DEADLINE_NONE, WAIT_UPSTREAM_DRAIN | WAIT_SPOOL,
+                         TO(SESSION_FORWARD) | TO(SESSION_HOLD) | TO(SESSION_DISCARD) |
+                             TO(SESSION_CLOSING)},
     [SESSION_BODY] = {"body", step_body, DEADLINE_DATA,
                       WAIT_CLIENT_BYTES | WAIT_CLIENT_DRAIN | WAIT_UPSTREAM_DRAIN,
                       TO(SESSION_FORWARD) | TO(SESSION_DISCARD) | TO(SESSION_CLOSING)},
@@ -144,6 +167,29 @@ void session_enter(struct session *session, enum session_state state)
     session->command_ms = session_now(session);
 }
 
+/* What is left of the client's patience once it has said its message; before, the lease's deadlines
+ * and those of the checks are the ones that count. */
+static int64_t session_answer_ms(const struct session *session)
+{
+    const struct transaction *t = session->transaction;
+    if (t == NULL || t->eom_ms == 0) {
+        return SESSION_UPSTREAM_MS;
+    }
+    int64_t left_ms = t->eom_ms + SESSION_ANSWER_MS - session_now(session);
+    return left_ms > 1 ? left_ms : 1;
+}
+
+/* Also wakes the session when it has had its lease for long enough. */
+static int64_t session_hold_ms(const struct session *session)
+{
+    const struct transaction *t = session->transaction;
+    int64_t now_ms = session_now(session);
+    int64_t data_ms = t->heard_ms + session->worker->config->data_timeout_ms - now_ms;
+    int64_t lease_ms = t->data_ms + session_upstream(session)->config->lease_hold_ms - now_ms;
+    bool has_lease = session->lease != NULL && !t->is_open;
+    return has_lease && lease_ms > 0 && lease_ms < data_ms ? lease_ms : data_ms;
+}
+
 static int64_t session_span_ms(const struct session *session)
 {
     const struct config *config = session->worker->config;
@@ -152,7 +198,7 @@ static int64_t session_span_ms(const struct session *session)
     }
     switch (rows[session->state].deadline) {
     case DEADLINE_NONE:
-        return SESSION_UPSTREAM_MS;
+        return session_answer_ms(session);
     case DEADLINE_IDENTIFY:
         return SESSION_IDENTIFY_MS;
     case DEADLINE_HANDSHAKE:
@@ -166,6 +212,8 @@ static int64_t session_span_ms(const struct session *session)
         return config->command_timeout_ms;
     case DEADLINE_GATHER:
         return SESSION_GATHER_MS;
+    case DEADLINE_HOLD:
+        return session_hold_ms(session);
     case DEADLINE_DATA:
         return config->data_timeout_ms;
     case DEADLINE_LINGER:
@@ -203,12 +251,14 @@ static void session_check_wait(const struct session *session)
     assert(!(waiting & WAIT_CONNECT) || lease_is_opening(session->lease));
     assert(!(waiting & WAIT_TIMER) || session_span_ms(session) > 0);
     assert(!(waiting & WAIT_HANDSHAKE) || stream_is_shaking(&session->client));
+    assert(!(waiting & WAIT_VERDICT) || verification_is_awaited(session));
+    assert(!(waiting & WAIT_SPOOL) || message_is_busy(session->transaction->message));
     assert(!(waiting & WAIT_CLOSED) || !stream_is_closed(&session->client));
 }
 
 enum step session_wait(struct session *session, uint32_t causes)
 {
-    session->waiting = (uint8_t)causes;
+    session->waiting = (uint16_t)causes;
     return STEP_WAIT;
 }
 
@@ -219,6 +269,7 @@ static void session_gone(struct session *session)
     assert(session->transaction == NULL);
     session_enter(session, SESSION_GONE);
     tls_fini(&session->tls);
+    screening_end(session);
     loop_timer_stop(session->worker->loop, &session->timer);
     list_remove(&session->node);
     list_push_back(&session->worker->gone, &session->node);
@@ -246,11 +297,16 @@ void session_advance(struct session *session)
     }
 }
 
-static void session_poke(struct session *session)
+void session_poke(struct session *session)
 {
     if (session->state != SESSION_GONE && op_is_idle(&session->again)) {
         session_advance(session);
     }
+}
+
+void session_on_checks(struct chain *chain)
+{
+    session_poke(chain->owner);
 }
 
 static void on_again(struct op *op, int result)
@@ -483,6 +539,8 @@ static void session_record_transaction(struct session *session, enum record_verd
         .decided_by = decided_by,
         .verdict = verdict,
         .ms = {.total = now_ms - t->begun_ms,
+               .wait_dns = t->waited_ms,
+               .verify = t->verify_ms,
                .connect = t->connect_ms,
                .data = t->data_ms > 0 ? (t->eom_ms > 0 ? t->eom_ms : now_ms) - t->data_ms : 0,
                .upstream_reply = t->eom_ms > 0 ? now_ms - t->eom_ms : 0},
@@ -530,6 +588,8 @@ void session_end_transaction(struct session *session, enum record_verdict verdic
     struct transaction *transaction = session->transaction;
     assert(transaction != NULL);
     session_record_transaction(session, verdict, decided_by);
+    verification_end(transaction, session->worker);
+    message_release(&transaction->message);
     envelope_reset(&transaction->envelope);
     session->transaction = NULL;
     pool_put(&session->worker->transactions, transaction);
@@ -576,7 +636,8 @@ enum record_verdict session_reply_verdict(const struct session *session)
 {
     uint16_t code = session->transaction->reply_code;
     if (code < 400) {
-        return code >= 200 ? VERDICT_ACCEPT : VERDICT_ABORT;
+        bool is_tagged = session->transaction->is_tagged;
+        return code < 200 ? VERDICT_ABORT : is_tagged ? VERDICT_TAG : VERDICT_ACCEPT;
     }
     return code < 500 ? VERDICT_DEFER : VERDICT_REJECT;
 }
@@ -629,7 +690,8 @@ enum step session_end(struct session *session, const char *line, const char *dec
         session_reply(session, line);
         session_note_reply(session, line_code(line), line + 4, (uint32_t)strlen(line) - 4);
     }
-    if (session->state == SESSION_BODY || session->state == SESSION_FORWARD) {
+    bool is_open = session->transaction != NULL && session->transaction->is_open;
+    if (session->state == SESSION_BODY || session->state == SESSION_FORWARD || is_open) {
         lease_drop(&session->lease);
     }
     session_abort_transaction(session, decided_by);

@@ -25,9 +25,14 @@ enum session_state {
     SESSION_COMMAND,  /* a command line is due */
     SESSION_CONTACT,  /* an upstream connection is being opened for the command at the head of the
                          window */
+    SESSION_SCREEN,   /* the checks that a recipient depends on are not done */
     SESSION_FORWARD,  /* the upstream owes replies to what was forwarded */
     SESSION_GATHER,   /* a message has begun that may go to the upstream whole */
     SESSION_OPEN,     /* it is too long for that: the upstream's 354 is due */
+    SESSION_HOLD,     /* a message is received, to be checked */
+    SESSION_VERDICT,  /* the checks are not done */
+    SESSION_REPLAY,   /* the envelope is said once more, on a new upstream connection */
+    SESSION_DELIVER,  /* a message that was held goes to the upstream */
     SESSION_BODY,     /* a message passes from client to upstream */
     SESSION_DISCARD,  /* the rest of a refused message is read to its true end */
     SESSION_CLOSING,  /* the last reply is on its way out */
@@ -49,6 +54,8 @@ enum wait_cause {
     WAIT_TIMER = 1 << 5,
     WAIT_CLOSED = 1 << 6,
     WAIT_HANDSHAKE = 1 << 7,
+    WAIT_VERDICT = 1 << 8,
+    WAIT_SPOOL = 1 << 9,
 };
 
 enum {
@@ -59,14 +66,19 @@ enum {
     SESSION_HURRY_MS = 200,     /* the same when drain_timeout is over */
     SESSION_IDENTIFY_MS = 5000, /* a balancer sends its header at once */
     SESSION_HANDSHAKE_MS = 30 * 1000,
-    SESSION_GATHER_MS = 1000, /* longer, and the message goes over as it comes */
+    SESSION_ANSWER_MS = 590 * 1000, /* a client waits 600 s for the word on its message (RFC 5321,
+                                       4.5.3.2.6) */
+    SESSION_GATHER_MS = 1000,       /* longer, and the message goes over as it comes */
 };
+
+struct screening;
+struct chain;
 
 struct session {
     uint32_t magic;
     uint8_t state;    /* enum session_state */
-    uint8_t waiting;  /* set of enum wait_cause */
     uint8_t listener; /* index */
+    uint16_t waiting; /* set of enum wait_cause */
     bool is_extended; /* EHLO rather than HELO */
     bool is_skipping; /* a bad or overlong line is being skipped to its CRLF */
     bool timed_out;   /* the deadline of the state has passed: the next step deals with it */
@@ -89,6 +101,7 @@ struct session {
     const char *farewell; /* last line, kept until an earlier reply is out; static */
     struct worker *worker;
     struct lease *lease; /* held from the first forwarded command to the end of the transaction */
+    struct screening *screening;     /* the checks of where it comes from, or NULL */
     struct transaction *transaction; /* from MAIL on; NULL outside of one */
     struct list_node node;           /* the worker's list of sessions, then its list of gone ones */
     struct timer timer;
@@ -103,6 +116,12 @@ struct session {
 /* Takes the descriptor over and starts the dialogue. False when there is no room (the descriptor is
  * closed then). */
 bool session_start(struct worker *worker, const struct handoff_item *item);
+
+/* Something that it waits for may have come. From the loop's ready queue only. */
+void session_poke(struct session *session);
+
+/* The same for its checks. */
+void session_on_checks(struct chain *chain);
 
 /* Frees a session that is GONE. */
 void session_free(struct session *session);
@@ -169,9 +188,14 @@ enum step step_secure(struct session *session);
 enum step step_greet(struct session *session);
 enum step step_command(struct session *session);
 enum step step_contact(struct session *session);
+enum step step_screen(struct session *session);
 enum step step_forward(struct session *session);
 enum step step_gather(struct session *session);
 enum step step_open(struct session *session);
+enum step step_hold(struct session *session);
+enum step step_verdict(struct session *session);
+enum step step_replay(struct session *session);
+enum step step_deliver(struct session *session);
 enum step step_body(struct session *session);
 enum step step_discard(struct session *session);
 enum step step_closing(struct session *session);

@@ -9,6 +9,7 @@
 #include "core/forward.h"
 #include "core/log.h"
 #include "core/session.h"
+#include "core/verification.h"
 #include "net/proxy_header.h"
 
 /*
@@ -122,6 +123,7 @@ enum step step_greet(struct session *session)
     if (session->worker->phase != WORKER_RUNNING) {
         return session_end(session, "421 4.3.2 shutting down", "shutdown");
     }
+    screening_begin(session);
     bool delays = session_listener(session)->greet_delay_ms > 0;
     if (delays && stream_len(&session->client) > 0) {
         return session_end(session, "554 5.5.1 you spoke before the greeting", "greet_delay");
@@ -239,6 +241,20 @@ enum step step_contact(struct session *session)
         return forward_unreachable(session);
     }
     session->transaction->connect_ms = lease->is_reused ? 0 : lease->ready_ms - lease->opened_ms;
+    session->is_resumed = true;
+    session_enter(session, SESSION_COMMAND);
+    return STEP_MORE;
+}
+
+/* ---- checks that a recipient depends on ---- */
+
+enum step step_screen(struct session *session)
+{
+    if (!verification_await(session, PHASE_RCPT)) {
+        stream_flush(&session->client);
+        return session_wait(session, WAIT_VERDICT);
+    }
+    session->transaction->waited_ms += session_now(session) - session->command_ms;
     session->is_resumed = true;
     session_enter(session, SESSION_COMMAND);
     return STEP_MORE;

@@ -7,11 +7,15 @@
 #ifndef CORE_TRANSACTION_H
 #define CORE_TRANSACTION_H
 
+#include "core/deliver.h"
 #include "core/envelope.h"
 #include "core/record.h"
 #include "core/smtp_body.h"
 #include "core/smtp_command.h"
 #include "core/smtp_reply.h"
+
+struct message;
+struct verification;
 
 enum {
     TRANSACTION_PARAMS_MAX = 256, /* RET, ENVID as given: 4 + 5 and 6 + 100 octets, with room */
@@ -32,9 +36,16 @@ struct transaction {
                           client's */
     bool
         is_broken; /* the upstream was lost in mid-transaction: 451 until the client starts again */
-    bool lease_replaced;    /* a dead pooled connection has been replaced once */
-    bool has_unnoted;       /* the upstream has recipients that are missing in the envelope */
-    bool body_begun;        /* the first bytes of the message have been looked at */
+    bool lease_replaced;     /* a dead pooled connection has been replaced once */
+    bool has_unnoted;        /* the upstream has recipients that are missing in the envelope */
+    bool body_begun;         /* the first bytes of the message have been looked at */
+    bool at_line_start;      /* of what has come of a held message */
+    bool is_open;            /* the upstream has been asked to take a held message */
+    bool is_tagged;          /* a check's result was bad, and it goes on all the same */
+    struct message *message; /* the body that is held, or NULL */
+    struct verification *verification; /* where messages are checked, from MAIL on */
+    struct delivery delivery;
+    struct envelope_cursor replay; /* recipients that the new connection has heard */
     uint32_t gathered;      /* bytes of the client's window that have been scanned, in GATHER */
     uint64_t declared_size; /* of SIZE= */
     const char
@@ -43,7 +54,10 @@ struct transaction {
     int64_t begun_ms;       /* the loop's clock: MAIL */
     int64_t connect_ms;     /* how long the upstream connection took to open; 0 for a pooled one */
     int64_t data_ms;        /* 354 sent */
+    int64_t heard_ms;       /* the client has sent something of its message */
     int64_t eom_ms;         /* end-of-data seen */
+    int64_t waited_ms;      /* for the checks, so far */
+    int64_t verify_ms;      /* from the end-of-data to the verdict */
     uint64_t size;          /* octets of the message */
     char upstream[TRANSACTION_UPSTREAM_MAX]; /* address of the last lease; empty: there was none */
     uint16_t reply_code;

@@ -18,6 +18,32 @@
 
 enum { SESSIONS_MAX = 64, UPSTREAM_PORT = 2626, CLIENT_PORT = 30000 };
 
+/* Without servers and without a zone all questions fail at once; a test may set a zone of its own. */
+static void fill_checks(struct config *config, const struct weir_options *options)
+{
+    const char *mode = getenv("SIM_VERIFY"); /* the same tests with other ways of a message */
+    config->verify_mode = options->verify;
+    if (mode != NULL && options->verify == VERIFY_OFF) {
+        assert(strcmp(mode, "hold") == 0 || strcmp(mode, "stream") == 0);
+        config->verify_mode = mode[0] == 'h' ? VERIFY_HOLD : VERIFY_STREAM;
+    }
+    config->verify_deadline_ms = 20 * 1000;
+    config->hold_memory = options->hold_memory > 0 ? options->hold_memory : 256 * 1024;
+    (void)snprintf(config->spool_dir, sizeof(config->spool_dir), "/sim");
+    (void)snprintf(config->trace_header, sizeof(config->trace_header), "X-Mailweir");
+    config->dns.timeout_ms = 2000;
+    config->dns.attempts = 2;
+    config->dns.cache_entries = 64;
+    struct verify_conf *verify = &config->verify;
+    (void)snprintf(verify->authserv_id, sizeof(verify->authserv_id), "%s", config->hostname);
+    verify->dnsbl.threshold = 3;
+    verify->dnsbl.action = ACTION_REJECT;
+    verify->spf.action = ACTION_TAG;
+    verify->dkim.action = ACTION_TAG;
+    verify->dkim.signatures_max = 8;
+    verify->dmarc.action = ACTION_TAG;
+}
+
 static void fill_config(struct config *config, const struct weir_options *options)
 {
     *config = (struct config){
@@ -38,6 +64,7 @@ static void fill_config(struct config *config, const struct weir_options *option
         .log_target = "/dev/null",
         .log_level = LEVEL_ERROR,
     };
+    fill_checks(config, options);
     struct config_listener *listener = &config->listeners[0];
     (void)snprintf(listener->name, sizeof(listener->name), "mx");
     struct config_upstream *upstream = &config->upstreams[0];
@@ -50,6 +77,7 @@ static void fill_config(struct config *config, const struct weir_options *option
     upstream->pool_idle = options->pool_idle;
     upstream->pool_idle_timeout_ms = 60 * 1000;
     upstream->pool_max_age_ms = 600 * 1000;
+    upstream->lease_hold_ms = options->lease_hold_ms > 0 ? options->lease_hold_ms : 2000;
     struct config_server *server = &upstream->servers[0];
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(UPSTREAM_PORT)};
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -75,7 +103,7 @@ struct weir *weir_create(const struct weir_options *options)
     weir->sim = sim_create(&options->sim);
     struct loop_limits limits = {
         .fd_count = options->sim.fd_count > 0 ? options->sim.fd_count : 4096,
-        .op_count = worker_op_count(SESSIONS_MAX),
+        .op_count = worker_op_count(&weir->config, SESSIONS_MAX),
         .buf_count = options->buf_count > 0 ? options->buf_count : 256,
     };
     result = loop_create(&weir->loop, &loop_sim, &limits, weir->sim);
@@ -123,6 +151,9 @@ const char *weir_leftover(const struct weir *weir)
         {"a session", worker->sessions.used},
         {"a transaction", worker->transactions.used},
         {"a lease", worker->leases.used},
+        {"a screening", worker->screenings.used},
+        {"a verification", worker->verifications.used},
+        {"a held message", worker->messages.count},
         {"a chunk", worker->chunks.used},
         {"a buffer", weir->loop->bufs.count - weir->loop->bufs.free_count},
         {"a counted session", atomic_load(&weir->shared.sessions)},
@@ -134,6 +165,23 @@ const char *weir_leftover(const struct weir *weir)
         }
     }
     return NULL;
+}
+
+bool weir_is_checking(const struct weir *weir)
+{
+    return weir->config.verify_mode != VERIFY_OFF;
+}
+
+const char *weir_behind_results(const char *message)
+{
+    static const char name[] = "Authentication-Results: mx.example.org;";
+    if (strncmp(message, name, sizeof(name) - 1) != 0) {
+        return message;
+    }
+    do {
+        message = strstr(message, "\r\n") + 2;
+    } while (*message == '\t' || *message == ' ');
+    return message;
 }
 
 uint64_t weir_memory(const struct weir *weir)

@@ -31,6 +31,9 @@ struct weir_options {
     uint32_t buf_count;  /* default 256 */
     uint32_t pool_idle;  /* default 0: a new upstream connection for each transaction */
     bool no_received;    /* received_header = no */
+    enum config_verify_mode verify;
+    uint64_t hold_memory;  /* default 256k */
+    int64_t lease_hold_ms; /* default 2000 */
 };
 
 /* The configuration may be changed until the first weir_dial(). Limits have the defaults of
@@ -56,6 +59,12 @@ bool weir_turn(struct weir *weir);
 
 /* One turn that may wait: the clock goes to the next deadline. */
 void weir_wait(struct weir *weir);
+
+/* Messages are held, or streamed, since the test or SIM_VERIFY asks for it. */
+bool weir_is_checking(const struct weir *weir);
+
+/* A message that arrived: what stands behind our results on top of it, if there are any. */
+const char *weir_behind_results(const char *message);
 
 /* The newest session that is not gone, or NULL. */
 struct session *weir_session(const struct weir *weir);

@@ -46,7 +46,7 @@ enum {
 };
 
 enum kind { KIND_OTHER, KIND_MAIL, KIND_RCPT, KIND_DATA, KIND_EOM, KIND_QUIT };
-enum phase { PHASE_GREETING, PHASE_HELLO, PHASE_ENVELOPE, PHASE_BODY, PHASE_RESET, PHASE_QUIT };
+enum phase { AT_GREETING, AT_HELLO, AT_ENVELOPE, AT_BODY, AT_RESET, AT_QUIT };
 enum ending { END_CLOSE, END_EOF, END_RESET, END_SILENT, END_DEAF, END_COUNT };
 
 struct party {
@@ -161,7 +161,7 @@ static void check_message(const char *bytes, uint32_t len, char salt[SALT_SIZE])
     uint32_t body = body_of(salt, expected, sizeof(expected));
     check(len >= body && memcmp(bytes + len - body, expected, body) == 0,
           "a message arrived that is not whole");
-    check(memcmp(bytes, "Received: ", 10) == 0, "our field is not on top");
+    check(memcmp(weir_behind_results(bytes), "Received: ", 10) == 0, "our field is not on top");
     check(memcmp(bytes + len - body - 2, "\r\n", 2) == 0, "our field runs into the message");
     check(memmem(bytes, len - body, "salt=", 5) == NULL, "two messages in one");
 }
@@ -325,15 +325,15 @@ static void say_body(struct party *party)
 /* Where the dialogue goes from here: all that was said has been answered. */
 static void choose_phase(struct party *party)
 {
-    bool data_answered = party->phase == PHASE_ENVELOPE && party->step == party->rcpts + 2;
+    bool data_answered = party->phase == AT_ENVELOPE && party->step == party->rcpts + 2;
     if (data_answered && party->last_code == 354) {
-        party->phase = PHASE_BODY;
+        party->phase = AT_BODY;
     } else if (data_answered) {
-        party->phase = PHASE_RESET;
-    } else if (party->phase == PHASE_GREETING) {
-        party->phase = PHASE_HELLO;
-    } else if (party->phase != PHASE_ENVELOPE) {
-        party->phase = party->transactions > 0 ? PHASE_ENVELOPE : PHASE_QUIT;
+        party->phase = AT_RESET;
+    } else if (party->phase == AT_GREETING) {
+        party->phase = AT_HELLO;
+    } else if (party->phase != AT_ENVELOPE) {
+        party->phase = party->transactions > 0 ? AT_ENVELOPE : AT_QUIT;
         party->step = 0;
     }
 }
@@ -342,12 +342,12 @@ static void say_next(struct party *party)
 {
     choose_phase(party);
     switch (party->phase) {
-    case PHASE_GREETING:
+    case AT_GREETING:
         break;
-    case PHASE_HELLO:
+    case AT_HELLO:
         say(party, KIND_OTHER, "EHLO client%u.example\r\n", party->index);
         break;
-    case PHASE_ENVELOPE:
+    case AT_ENVELOPE:
         if (party->step == 0) {
             party->transactions--;
             party->transaction++;
@@ -356,13 +356,13 @@ static void say_next(struct party *party)
             say_envelope_step(party);
         } while (party->step < party->rcpts + 2 && draw(4) != 0);
         break;
-    case PHASE_BODY:
+    case AT_BODY:
         say_body(party);
         break;
-    case PHASE_RESET:
+    case AT_RESET:
         say(party, KIND_OTHER, "RSET\r\n");
         break;
-    case PHASE_QUIT:
+    case AT_QUIT:
         say(party, KIND_QUIT, "QUIT\r\n");
         break;
     }
@@ -408,7 +408,7 @@ static void hear(struct party *party, const char *text, uint32_t len)
     line[len] = '\0';
     int code = (int)strtol(line, NULL, 10);
     check(!party->said_421, "a reply behind a 421");
-    check(party->kind_count > 0 || party->phase == PHASE_GREETING || code == 421,
+    check(party->kind_count > 0 || party->phase == AT_GREETING || code == 421,
           "a reply that nobody waits for");
     enum kind kind = party->kind_count > 0 ? (enum kind)party->kinds[0] : KIND_OTHER;
     if (!is_ours(line)) {
@@ -429,7 +429,7 @@ static void hear(struct party *party, const char *text, uint32_t len)
         party->kind_count--;
         memmove(party->kinds, party->kinds + 1, party->kind_count);
     }
-    if (party->phase == PHASE_GREETING && party->kind_count == 0) {
+    if (party->phase == AT_GREETING && party->kind_count == 0) {
         say_next(party);
     }
 }
@@ -539,8 +539,8 @@ static bool party_act(struct party *party)
         party_close(party);
         return true;
     }
-    if (party->out_len == 0 && party->kind_count == 0 && party->phase != PHASE_GREETING &&
-        party->phase != PHASE_QUIT && !party->is_silent) {
+    if (party->out_len == 0 && party->kind_count == 0 && party->phase != AT_GREETING &&
+        party->phase != AT_QUIT && !party->is_silent) {
         say_next(party);
     }
     return party_write(party) || moved;
