@@ -41,7 +41,8 @@ enum step hold_begin(struct session *session)
 {
     struct transaction *t = session->transaction;
     struct worker *worker = session->worker;
-    t->message = message_create(&worker->messages, &worker->message_conf, on_message, session);
+    t->message = message_create(&worker->checker.messages, &worker->checker.message_conf,
+                                on_message, session);
     if (t->message == NULL) {
         return session_no_memory(session);
     }

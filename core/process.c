@@ -12,8 +12,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "core/checker.h"
 #include "core/log.h"
-#include "core/worker.h"
 
 enum {
     DESCRIPTORS_SPARE = 64, /* log, rings, listeners, name service */
@@ -36,7 +36,7 @@ uint32_t process_raise_descriptors(void)
 
 uint32_t process_session_room(uint32_t descriptors, const struct config *config)
 {
-    uint32_t spare = DESCRIPTORS_SPARE + (4 + worker_check_descriptors(config)) * config->workers +
+    uint32_t spare = DESCRIPTORS_SPARE + (4 + checker_fd_count(config)) * config->workers +
                      config->listener_count;
     return descriptors > spare + 1 ? descriptors - spare : 1;
 }

@@ -27,11 +27,12 @@ static struct facts facts_of(const struct session *session, struct findings *fin
     const struct worker *worker = session->worker;
     return (struct facts){
         .conf = &worker->config->verify,
-        .dns = dns_client_dns(worker->dns),
+        .dns = dns_client_dns(worker->checker.dns),
         .client = &session->peer.sa,
         .hostname = worker->config->hostname,
         .helo = session->helo,
         .from = "",
+        .watch = worker->checker.watch,
         .now_s = (int64_t)time(NULL),
         .findings = findings,
     };
@@ -54,7 +55,7 @@ void screening_begin(struct session *session)
     if (!chain_is_needed(SCOPE_SESSION, &facts)) {
         return;
     }
-    struct screening *screening = pool_get(&worker->screenings);
+    struct screening *screening = pool_get(&worker->checker.screenings);
     assert(screening != NULL); /* there is one for each session */
     memset(&screening->findings, 0, sizeof(screening->findings));
     facts.findings = &screening->findings;
@@ -67,7 +68,7 @@ void screening_end(struct session *session)
 {
     if (session->screening != NULL) {
         chain_cancel(&session->screening->chain);
-        pool_put(&session->worker->screenings, session->screening);
+        pool_put(&session->worker->checker.screenings, session->screening);
         session->screening = NULL;
     }
 }
@@ -78,7 +79,7 @@ bool verification_begin(struct session *session)
 {
     struct worker *worker = session->worker;
     struct transaction *t = session->transaction;
-    struct verification *v = pool_get(&worker->verifications);
+    struct verification *v = pool_get(&worker->checker.verifications);
     if (v == NULL) {
         return false;
     }
@@ -101,7 +102,7 @@ void verification_end(struct transaction *transaction, struct worker *worker)
 {
     if (transaction->verification != NULL) {
         chain_cancel(&transaction->verification->chain);
-        pool_put(&worker->verifications, transaction->verification);
+        pool_put(&worker->checker.verifications, transaction->verification);
         transaction->verification = NULL;
     }
 }

@@ -15,8 +15,6 @@
 #include "core/lease.h"
 #include "core/session.h"
 #include "core/transaction.h"
-#include "core/verification.h"
-#include "net/dns_client.h"
 
 enum {
     WORKER_MAGIC = 0x574f524b,
@@ -24,11 +22,8 @@ enum {
     HANDOFF_PER_TURN = 64,                  /* new connections in one turn (P6) */
     CHUNKS_PER_SESSION = 2 * STREAM_CHUNKS, /* client and upstream */
     CHUNKS_FOR_ENVELOPES = 4096,
-    QUESTIONS_MAX = 1024,      /* to DNS servers at once */
-    BLOCKS_MAX = 1u << 22,     /* of held messages: 64 GiB of addresses, memory where it is used */
-    STREAM_MEMORY = 64 * 1024, /* of a message on its way through, in `stream` */
-    SWEEP_MS = 500,            /* how soon a worker takes notice of a server that went down */
-    ID_COUNTER_BITS = 14,      /* sessions a millisecond that a worker may start, on average */
+    SWEEP_MS = 500,       /* how soon a worker takes notice of a server that went down */
+    ID_COUNTER_BITS = 14, /* sessions a millisecond that a worker may start, on average */
     ID_WORKER_BITS = 6,
 };
 
@@ -58,16 +53,7 @@ uint64_t worker_new_id(struct worker *worker)
 
 uint32_t worker_op_count(const struct config *config, uint32_t session_max)
 {
-    uint32_t count = (session_max + LEASES_SPARE) * 5;
-    if (config->verify_mode != VERIFY_OFF) {
-        count += session_max + DNS_CLIENT_OPS(QUESTIONS_MAX);
-    }
-    return count;
-}
-
-uint32_t worker_check_descriptors(const struct config *config)
-{
-    return config->verify_mode != VERIFY_OFF ? DNS_CLIENT_FDS(QUESTIONS_MAX) : 0;
+    return (session_max + LEASES_SPARE) * 5 + checker_op_count(config, session_max);
 }
 
 static int worker_init_pools(struct worker *worker, uint32_t session_max)
@@ -88,51 +74,6 @@ static int worker_init_pools(struct worker *worker, uint32_t session_max)
         result = pool_init(&worker->chunks, STREAM_CHUNK_SIZE, chunks);
     }
     return result;
-}
-
-static bool worker_checks(const struct worker *worker)
-{
-    return worker->config->verify_mode != VERIFY_OFF;
-}
-
-static int worker_init_checks(struct worker *worker, uint32_t session_max)
-{
-    const struct config *config = worker->config;
-    const struct config_dns *dns = &config->dns;
-    bool is_stream = config->verify_mode == VERIFY_STREAM;
-    worker->message_conf = (struct message_conf){
-        .memory_max = is_stream ? STREAM_MEMORY : config->hold_memory,
-        .spool_dir = is_stream ? NULL : config->spool_dir,
-    };
-    uint64_t blocks = session_max * (worker->message_conf.memory_max / MESSAGE_BLOCK_SIZE + 4);
-    struct dns_client_conf conf = {
-        .servers = dns->servers,
-        .server_count = dns->server_count,
-        .timeout_ms = (uint32_t)dns->timeout_ms,
-        .attempts = dns->attempts,
-        .cache_entries = dns->cache_entries,
-        .questions_max = QUESTIONS_MAX,
-        .zone = worker->shared->zone,
-    };
-    int result = pool_init(&worker->screenings, screening_size(), session_max);
-    if (result == 0) {
-        result = pool_init(&worker->verifications, verification_size(), session_max);
-    }
-    if (result == 0) {
-        result = message_store_init(&worker->messages, worker->loop, session_max,
-                                    (uint32_t)(blocks < BLOCKS_MAX ? blocks : BLOCKS_MAX));
-    }
-    return result == 0 ? dns_client_create(&worker->dns, worker->loop, &conf) : result;
-}
-
-static void worker_fini_checks(struct worker *worker)
-{
-    if (worker_checks(worker)) {
-        dns_client_destroy(&worker->dns);
-        message_store_fini(&worker->messages);
-        pool_fini(&worker->screenings);
-        pool_fini(&worker->verifications);
-    }
 }
 
 int worker_create(struct worker **ret_worker, struct shared *shared, struct loop *loop,
@@ -163,8 +104,8 @@ int worker_create(struct worker **ret_worker, struct shared *shared, struct loop
     timer_init(&worker->sweep_timer);
     loop_on_wake(loop, on_wake, worker);
     int result = worker_init_pools(worker, session_max);
-    if (result == 0 && worker_checks(worker)) {
-        result = worker_init_checks(worker, session_max);
+    if (result == 0) {
+        result = checker_create(&worker->checker, worker->config, loop, shared->zone, session_max);
     }
     if (result < 0) {
         free(worker); /* the process ends: the pools that exist end with it */
@@ -212,7 +153,7 @@ void worker_destroy(struct worker **ref)
     worker_take_credentials(worker);
     credentials_retire(&worker->credentials);
     log_buffer_flush(&worker->log);
-    worker_fini_checks(worker);
+    checker_destroy(&worker->checker);
     pool_fini(&worker->sessions);
     pool_fini(&worker->transactions);
     pool_fini(&worker->leases);
@@ -333,16 +274,9 @@ static void worker_check_phase(struct worker *worker)
     }
 }
 
-static bool worker_has_no_checks(const struct worker *worker)
-{
-    return !worker_checks(worker) ||
-           (worker->is_dns_stopped && message_store_is_idle(&worker->messages) &&
-            dns_client_is_idle(worker->dns));
-}
-
 bool worker_is_done(const struct worker *worker)
 {
-    return worker_has_no_checks(worker) && worker->phase != WORKER_RUNNING &&
+    return checker_is_idle(&worker->checker) && worker->phase != WORKER_RUNNING &&
            list_is_empty(&worker->session_list) && list_is_empty(&worker->gone) &&
            list_is_empty(&worker->lease_list) && list_is_empty(&worker->lease_gone) &&
            !handoff_has(worker->handoff);
@@ -391,10 +325,8 @@ void worker_turn(struct worker *worker, int64_t wait_ms_max)
     handoff_awake(worker->handoff);
     worker_check_phase(worker);
     worker_free_gone(worker);
-    if (worker->phase != WORKER_RUNNING && worker_checks(worker) && !worker->is_dns_stopped &&
-        list_is_empty(&worker->session_list)) {
-        worker->is_dns_stopped = true;
-        dns_client_stop(worker->dns); /* nobody is left who could ask */
+    if (worker->phase != WORKER_RUNNING && list_is_empty(&worker->session_list)) {
+        checker_stop(&worker->checker);
     }
 }
 

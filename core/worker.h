@@ -10,18 +10,16 @@
 
 #include <stdatomic.h>
 
+#include "core/checker.h"
 #include "core/config.h"
 #include "core/credentials.h"
 #include "core/handoff.h"
 #include "core/log.h"
-#include "core/message.h"
 #include "core/upstream.h"
 #include "net/loop.h"
 #include "net/pool.h"
 
 struct session;
-struct dns_client;
-struct dns_zone;
 
 /* What all workers and the acceptor share. */
 struct shared {
@@ -44,12 +42,7 @@ struct worker {
     struct pool transactions;
     struct pool leases;
     struct pool chunks;
-    struct pool screenings;
-    struct pool verifications;
-    struct message_store messages;
-    struct message_conf message_conf;
-    struct dns_client *dns; /* owned; NULL where nothing is checked */
-    bool is_dns_stopped;
+    struct checker checker;
     struct list_node session_list;
     struct list_node gone;       /* sessions to be freed at the end of the turn */
     struct list_node lease_list; /* leases that are held, quitting or closing */
@@ -82,10 +75,8 @@ int worker_create(struct worker **ret_worker, struct shared *shared, struct loop
 /* Every session and lease must be gone (assert). */
 void worker_destroy(struct worker **worker);
 
-/* Ops in flight that `session_max` sessions, their leases and their checks can need; and the descriptors
- * of the checks. */
+/* Ops in flight that `session_max` sessions, their leases and their checks can need. */
 uint32_t worker_op_count(const struct config *config, uint32_t session_max);
-uint32_t worker_check_descriptors(const struct config *config);
 
 /* One turn: new connections, loop, ends of turn. */
 void worker_turn(struct worker *worker, int64_t wait_ms_max);
