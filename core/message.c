@@ -264,7 +264,7 @@ static void fetch_next(struct message *message)
     if (!message->wanted || message->tail.count > 0 || message_is_busy(message)) {
         return;
     }
-    if (message->fetched == message->written) {
+    if (message->fetched == message->written || message->spare.count == 0) {
         return;
     }
     assert(message->fetching == NULL);
@@ -337,6 +337,7 @@ static void on_written(struct op *op, int result)
     }
     bool was_full = message_room(message) == 0;
     struct block *block = blocks_pop(&message->tail);
+    assert(block != NULL);
     assert((uint32_t)result == block->end);
     message->written += block->end;
     blocks_push(&message->spare, block);
@@ -365,7 +366,9 @@ static int file_begin(struct message *message)
         message->tail.count++;
     }
     /* Only the very first block of a message can be consumed in part. */
-    message->fetched = blocks_first(&message->tail)->begin;
+    const struct block *first = blocks_first(&message->tail);
+    assert(first != NULL);
+    message->fetched = first->begin;
     return 0;
 }
 
@@ -436,6 +439,7 @@ int message_append(struct message *message, const char *bytes, uint32_t len)
             return message->error;
         }
         struct block *block = blocks_last(filled_blocks(message));
+        assert(block != NULL);
         uint32_t space = MESSAGE_BLOCK_SIZE - block->end;
         uint32_t part = len < space ? len : space;
         memcpy(block->bytes + block->end, bytes, part);
