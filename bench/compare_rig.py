@@ -25,6 +25,8 @@ bind = 127.0.0.1:{port}
 upstream = default
 [upstream:default]
 server = 127.0.0.1:{sink}
+[verify]
+mode = off
 [log]
 target = {log}
 level = info

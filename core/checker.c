@@ -15,12 +15,15 @@ enum {
     QUESTIONS_MAX = 1024,      /* to DNS servers at once */
     BLOCKS_MAX = 1u << 22,     /* of held messages: 64 GiB of addresses, memory where it is used */
     BLOCKS_SPARE = 4,          /* of each message, beyond its memory */
+    MESSAGES_SPARE = 64,       /* released, with their last op still under way */
     STREAM_MEMORY = 64 * 1024, /* of a message on its way through, in `stream` */
 };
 
 uint32_t checker_op_count(const struct config *config, uint32_t session_max)
 {
-    return config->verify_mode == VERIFY_OFF ? 0 : session_max + DNS_CLIENT_OPS(QUESTIONS_MAX);
+    return config->verify_mode == VERIFY_OFF
+               ? 0
+               : session_max + MESSAGES_SPARE + DNS_CLIENT_OPS(QUESTIONS_MAX);
 }
 
 uint32_t checker_fd_count(const struct config *config)
@@ -89,7 +92,7 @@ int checker_create(struct checker *checker, const struct config *config, struct 
         result = pool_init(&checker->verifications, verification_size(), session_max);
     }
     if (result == 0) {
-        result = message_store_init(&checker->messages, loop, session_max,
+        result = message_store_init(&checker->messages, loop, session_max + MESSAGES_SPARE,
                                     (uint32_t)(blocks < BLOCKS_MAX ? blocks : BLOCKS_MAX));
     }
     if (result == 0) {

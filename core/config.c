@@ -23,6 +23,8 @@
 #include <unistd.h>
 
 #include "core/config_address.h"
+#include "core/config_checks.h"
+#include "core/config_dns.h"
 #include "core/config_line.h"
 #include "core/config_table.h"
 #include "core/config_tls.h"
@@ -30,6 +32,8 @@
 #include "core/escape.h"
 
 enum { ERRORS_MAX = 100 };
+
+static const char RESOLV_CONF[] = "/etc/resolv.conf";
 
 /* What finish() must know of a section with a name. */
 struct section_notes {
@@ -53,6 +57,7 @@ struct config_build {
     char label[CONFIG_TEXT_MAX];        /* "[listen:mx]"; empty before the first section */
     uint32_t key_line[CONFIG_KEYS_MAX]; /* where each key of this section stood; 0: not yet */
     uint32_t section_line[SECTION_COUNT];
+    uint32_t authserv_id_line;
     struct section_notes listeners[CONFIG_LISTENERS_MAX];
     struct section_notes upstreams[CONFIG_UPSTREAMS_MAX];
 };
@@ -80,6 +85,7 @@ static void finish(struct config_build *build);
 static void finish_listener(struct config_build *build, uint32_t index);
 static void finish_upstream(struct config_build *build, uint32_t index);
 static void finish_hostname(struct config_build *build);
+static void finish_checks(struct config_build *build);
 static void fail(struct config_build *build, uint32_t line, const char *label, const char *key,
                  const char *reason);
 
@@ -203,8 +209,8 @@ static void enter_section(struct config_build *build, const char *name)
     (void)snprintf(build->label, sizeof(build->label), "[%.200s]", name);
     if (section == SECTION_NONE || config_section_is_named(section) != (colon != NULL)) {
         fail(build, build->line, build->label, "",
-             "is an unknown section; write [proxy], [listen:NAME], [upstream:NAME], [tls], "
-             "[verify], [limits] or [log]");
+             "is an unknown section; write [proxy], [listen:NAME], [upstream:NAME], [tls], [dns], "
+             "[verify], [dnsbl], [spf], [dkim], [dmarc], [limits] or [log]");
         return;
     }
     if (colon != NULL) {
@@ -357,8 +363,14 @@ static void note_line(struct config_build *build, const struct config_key *key)
         certificates->files[certificates->count - 1].line = build->line;
     } else if (key->type == TYPE_FILES) {
         ((struct config_upstream *)build->target)->tls_files.line = build->line;
-    } else if (key->type == TYPE_PATH) {
+    } else if (key->type == TYPE_PATH && key->section == SECTION_UPSTREAM) {
         ((struct config_upstream *)build->target)->tls_ca_line = build->line;
+    } else if (key->type == TYPE_PATH && key->section == SECTION_DNS) {
+        build->config->dns.local_zone_line = build->line;
+    } else if (key->type == TYPE_PATH) {
+        build->config->spool_dir_line = build->line;
+    } else if (strcmp(key->key, "authserv_id") == 0) {
+        build->authserv_id_line = build->line;
     }
 }
 
@@ -453,6 +465,7 @@ static void finish(struct config_build *build)
         finish_upstream(build, i);
     }
     finish_hostname(build);
+    finish_checks(build);
 }
 
 static void finish_listener(struct config_build *build, uint32_t index)
@@ -513,6 +526,27 @@ static void finish_hostname(struct config_build *build)
         return;
     }
     memcpy(hostname, own, sizeof(own));
+}
+
+static void finish_checks(struct config_build *build)
+{
+    struct config *config = build->config;
+    if (config->verify.authserv_id[0] == '\0') {
+        (void)snprintf(config->verify.authserv_id, VERIFY_NAME_MAX, "%s", config->hostname);
+    }
+    const char *fault = config_authserv_id_fault(config->verify.authserv_id);
+    if (fault != NULL && config->verify_mode != VERIFY_OFF) {
+        uint32_t line = build->authserv_id_line;
+        fail(build, line > 0 ? line : build->line, line > 0 ? "[verify]" : "[proxy]",
+             line > 0 ? "authserv_id" : "hostname", fault);
+    }
+    if (config->dns.server_count == 0 && build->names == NAMES_RESOLVE) {
+        FILE *stream = fopen(RESOLV_CONF, "re");
+        if (stream != NULL) {
+            config_read_resolv_conf(&config->dns, stream);
+            (void)fclose(stream); /* it was only read */
+        }
+    }
 }
 
 /* One line on `errors`; whatever the file holds is escaped. */

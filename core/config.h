@@ -33,7 +33,8 @@ enum {
     CONFIG_NETWORKS_MAX = 64,
     CONFIG_CERTIFICATES_MAX = 64,
     CONFIG_PINS_MAX = 8,
-    CONFIG_PIN_SIZE = 32, /* SHA-256 */
+    CONFIG_PIN_SIZE = 32,  /* SHA-256 */
+    CONFIG_FIELD_MAX = 64, /* the name of a header field, with its NUL */
 };
 
 enum config_io { IO_AUTO, IO_URING, IO_EPOLL };
@@ -112,7 +113,9 @@ struct config_upstream {
     uint32_t pool_idle; /* idle upstream connections kept per worker; 0: none */
     int64_t pool_idle_timeout_ms;
     int64_t pool_max_age_ms;
-    int64_t lease_hold_ms;
+    int64_t
+        lease_hold_ms; /* longest that a client may keep a lease while it sends its message, where
+                              messages are held; default 2s */
 };
 
 struct config_listener {
@@ -131,13 +134,13 @@ struct config_listener {
 };
 
 struct config_dns {
-    struct sockaddr_storage servers[DNS_SERVERS_MAX];
+    struct sockaddr_storage servers[DNS_SERVERS_MAX]; /* default: those of /etc/resolv.conf */
     uint32_t server_count;
-    char local_zone[CONFIG_TEXT_MAX];
-    uint32_t local_zone_line;
-    int64_t timeout_ms;
-    uint32_t attempts;
-    uint32_t cache_entries;
+    char local_zone[CONFIG_TEXT_MAX]; /* zone file that is asked first; empty: none */
+    uint32_t local_zone_line;         /* where it is named; for errors when it is read */
+    int64_t timeout_ms;               /* of one question to one server; default 2s */
+    uint32_t attempts;                /* rounds over all servers; default 2 */
+    uint32_t cache_entries;           /* per worker; default 65536 */
 };
 
 struct config {
@@ -160,13 +163,18 @@ struct config {
     enum config_tls_version min_version;     /* default 1.2; for both sides */
     /* [verify] */
     enum config_verify_mode verify_mode;
-    bool received_header; /* default yes */
-    int64_t verify_deadline_ms;
-    uint64_t hold_memory;
-    char spool_dir[CONFIG_TEXT_MAX];
-    char trace_header[64];
-    struct verify_conf verify;
+    int64_t verify_deadline_ms;      /* of one transaction: how long its client may have to wait for
+                                            the checks; default 20s */
+    uint64_t hold_memory;            /* octets of one held message; default 256k */
+    char spool_dir[CONFIG_TEXT_MAX]; /* where the rest of it goes; default /var/tmp */
+    uint32_t spool_dir_line;         /* 0: the default one */
+    bool received_header;            /* default yes */
+    char trace_header
+        [CONFIG_FIELD_MAX]; /* field of what the lists say; default X-Mailweir; empty: none */
+    /* [dns] */
     struct config_dns dns;
+    /* [dnsbl], [spf], [dkim], [dmarc]; and [verify] authserv_id, default hostname */
+    struct verify_conf verify;
     /* [limits] */
     uint64_t message_size;      /* default 50m; 0: none */
     uint32_t recipients;        /* default 1000 */

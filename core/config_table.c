@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/config_checks.h"
+#include "core/config_dns.h"
 #include "core/config_tls.h"
 
 _Static_assert(sizeof(enum config_io) == sizeof(int), "words are stored as int");
@@ -34,8 +36,10 @@ static const struct {
 } SECTIONS[SECTION_COUNT] = {
     [SECTION_PROXY] = {"proxy", false},      [SECTION_LISTEN] = {"listen", true},
     [SECTION_UPSTREAM] = {"upstream", true}, [SECTION_TLS] = {"tls", false},
-    [SECTION_VERIFY] = {"verify", false},    [SECTION_LIMITS] = {"limits", false},
-    [SECTION_LOG] = {"log", false},
+    [SECTION_DNS] = {"dns", false},          [SECTION_VERIFY] = {"verify", false},
+    [SECTION_DNSBL] = {"dnsbl", false},      [SECTION_SPF] = {"spf", false},
+    [SECTION_DKIM] = {"dkim", false},        [SECTION_DMARC] = {"dmarc", false},
+    [SECTION_LIMITS] = {"limits", false},    [SECTION_LOG] = {"log", false},
 };
 
 #define WORDS(name, ...) static const struct config_word name[] = {__VA_ARGS__, {NULL, 0}}
@@ -53,7 +57,9 @@ WORDS(UPSTREAM_TLS_WORDS, {"off", UPSTREAM_TLS_OFF}, {"opportunistic", UPSTREAM_
       {"required", UPSTREAM_TLS_REQUIRED}, {"implicit", UPSTREAM_TLS_IMPLICIT});
 WORDS(TLS_VERSION_WORDS, {"1.2", MIN_TLS_1_2}, {"1.3", MIN_TLS_1_3});
 WORDS(CHUNKING_WORDS, {"off", CHUNKING_OFF}, {"auto", CHUNKING_AUTO});
-WORDS(VERIFY_WORDS, {"off", VERIFY_OFF}, {"hold", WORD_LATER}, {"stream", WORD_LATER});
+WORDS(VERIFY_WORDS, {"hold", VERIFY_HOLD}, {"stream", VERIFY_STREAM}, {"off", VERIFY_OFF});
+WORDS(ACTION_WORDS, {"off", ACTION_OFF}, {"report", ACTION_REPORT}, {"tag", ACTION_TAG},
+      {"defer", ACTION_DEFER}, {"reject", ACTION_REJECT});
 WORDS(YES_NO_WORDS, {"yes", 1}, {"no", 0});
 WORDS(FORMAT_WORDS, {"json", LOG_FORMAT_JSON}, {"text", LOG_FORMAT_TEXT});
 WORDS(LEVEL_WORDS, {"error", LEVEL_ERROR}, {"warning", LEVEL_WARNING}, {"info", LEVEL_INFO},
@@ -92,6 +98,7 @@ static const struct config_key KEYS[] = {
     ROW(UPSTREAM, "tls_pin", "", .type = TYPE_PINS, AT(config_upstream, pins)),
     ROW(UPSTREAM, "tls_certificate", "", .type = TYPE_FILES, AT(config_upstream, tls_files)),
     ROW(UPSTREAM, "chunking", "auto", WORD(CHUNKING_WORDS), AT(config_upstream, chunking)),
+    ROW(UPSTREAM, "lease_hold", "2s", .type = TYPE_DURATION, RANGE(0, HOUR), AT(config_upstream, lease_hold_ms)),
     ROW(UPSTREAM, "pool_idle", "64", .type = TYPE_NUMBER, RANGE(0, 100000), AT(config_upstream, pool_idle)),
     ROW(UPSTREAM, "pool_idle_timeout", "60s", .type = TYPE_DURATION, RANGE(1, DAY), AT(config_upstream, pool_idle_timeout_ms)),
     ROW(UPSTREAM, "pool_max_age", "10m", .type = TYPE_DURATION, RANGE(1, DAY), AT(config_upstream, pool_max_age_ms)),
@@ -101,8 +108,31 @@ static const struct config_key KEYS[] = {
     ROW(TLS, "certificate", "", .type = TYPE_CERTIFICATES, AT(config, certificates)),
     ROW(TLS, "min_version", "1.2", WORD(TLS_VERSION_WORDS), AT(config, min_version)),
 
-    ROW(VERIFY, "mode", "off", WORD(VERIFY_WORDS), AT(config, verify_mode)),
+    ROW(DNS, "server", "", .type = TYPE_DNS_SERVER, AT(config, dns)),
+    ROW(DNS, "local_zone", "", .type = TYPE_PATH, .max = CONFIG_TEXT_MAX, AT(config, dns.local_zone)),
+    ROW(DNS, "timeout", "2s", .type = TYPE_DURATION, RANGE(10, MINUTE), AT(config, dns.timeout_ms)),
+    ROW(DNS, "attempts", "2", .type = TYPE_NUMBER, RANGE(1, 10), AT(config, dns.attempts)),
+    ROW(DNS, "cache_entries", "65536", .type = TYPE_NUMBER, RANGE(16, 16 << 20), AT(config, dns.cache_entries)),
+
+    ROW(VERIFY, "mode", "hold", WORD(VERIFY_WORDS), AT(config, verify_mode)),
+    ROW(VERIFY, "deadline", "20s", .type = TYPE_DURATION, RANGE(100, 5 * MINUTE), AT(config, verify_deadline_ms)),
+    ROW(VERIFY, "hold_memory", "256k", .type = TYPE_SIZE, RANGE(16 << 10, 1 << 30), AT(config, hold_memory)),
+    ROW(VERIFY, "spool_dir", "/var/tmp", .type = TYPE_PATH, .max = CONFIG_TEXT_MAX, AT(config, spool_dir)),
+    ROW(VERIFY, "authserv_id", "", .type = TYPE_HOSTNAME, .max = VERIFY_NAME_MAX, AT(config, verify.authserv_id)),
     ROW(VERIFY, "received_header", "yes", .type = TYPE_YES_NO, .words = YES_NO_WORDS, AT(config, received_header)),
+    ROW(VERIFY, "trace_header", "X-Mailweir", .type = TYPE_FIELD, AT(config, trace_header)),
+
+    ROW(DNSBL, "zone", "", .type = TYPE_ZONES, AT(config, verify.dnsbl)),
+    ROW(DNSBL, "rhsbl", "", .type = TYPE_ZONES, AT(config, verify.rhsbl)),
+    ROW(DNSBL, "threshold", "3", .type = TYPE_NUMBER, RANGE(1, 100000), AT(config, verify.dnsbl.threshold)),
+    ROW(DNSBL, "action", "reject", WORD(ACTION_WORDS), AT(config, verify.dnsbl.action)),
+
+    ROW(SPF, "action", "tag", WORD(ACTION_WORDS), AT(config, verify.spf.action)),
+
+    ROW(DKIM, "action", "tag", WORD(ACTION_WORDS), AT(config, verify.dkim.action)),
+    ROW(DKIM, "signatures_max", "8", .type = TYPE_NUMBER, RANGE(1, FOUND_SIGNATURES_MAX), AT(config, verify.dkim.signatures_max)),
+
+    ROW(DMARC, "action", "tag", WORD(ACTION_WORDS), AT(config, verify.dmarc.action)),
 
     ROW(LIMITS, "message_size", "50m", .type = TYPE_SIZE, RANGE(0, 1LL << 40), AT(config, message_size)),
     ROW(LIMITS, "recipients", "1000", .type = TYPE_NUMBER, RANGE(1, 100000), AT(config, recipients)),
@@ -134,6 +164,7 @@ static int find_word(const struct config_word *words, const char *text, int *ret
 static int set_text(const struct config_key *key, const char *text, void *at,
                     struct config_why *why);
 static int set_networks(const char *text, void *at, struct config_why *why);
+static int set_zones(const char *text, void *at, struct config_why *why);
 static const char *kind_of_trouble(int error, const char *kind);
 
 const char *config_section_name(enum config_section section)
@@ -157,7 +188,8 @@ const struct config_key *config_keys(uint32_t *ret_count)
 bool config_key_is_repeatable(const struct config_key *key)
 {
     return key->type == TYPE_BIND || key->type == TYPE_SERVER || key->type == TYPE_NETWORKS ||
-           key->type == TYPE_CERTIFICATES || key->type == TYPE_PINS;
+           key->type == TYPE_CERTIFICATES || key->type == TYPE_PINS ||
+           key->type == TYPE_DNS_SERVER || key->type == TYPE_ZONES;
 }
 
 void config_print_keys(FILE *out)
@@ -202,6 +234,12 @@ int config_key_set(const struct config_key *key, const char *text, void *section
         return config_add_certificate(at, text, why);
     case TYPE_PINS:
         return config_add_pin(at, text, why);
+    case TYPE_DNS_SERVER:
+        return config_add_dns_server(at, text, why);
+    case TYPE_ZONES:
+        return set_zones(text, at, why);
+    case TYPE_FIELD:
+        return config_parse_field(text, at, why);
     case TYPE_BIND:
     case TYPE_SERVER:
     case TYPE_UPSTREAM:
@@ -362,6 +400,13 @@ static int set_networks(const char *text, void *at, struct config_why *why)
     }
     memcpy(count_at, &count, sizeof(count));
     return 0;
+}
+
+/* [dnsbl] and its sister for names begin alike: the count, then the lists. */
+static int set_zones(const char *text, void *at, struct config_why *why)
+{
+    uint32_t *count = at;
+    return config_add_zone((struct verify_zone *)(void *)(count + 1), count, text, why);
 }
 
 static const char *kind_of_trouble(int error, const char *kind)

@@ -14,7 +14,12 @@ enum config_section {
     SECTION_LISTEN,
     SECTION_UPSTREAM,
     SECTION_TLS,
+    SECTION_DNS,
     SECTION_VERIFY,
+    SECTION_DNSBL,
+    SECTION_SPF,
+    SECTION_DKIM,
+    SECTION_DMARC,
     SECTION_LIMITS,
     SECTION_LOG,
     SECTION_COUNT,
@@ -37,6 +42,9 @@ enum config_type {
     TYPE_FILES,    /* struct config_files; may be empty */
     TYPE_CERTIFICATES, /* struct config_certificates; repeatable */
     TYPE_PINS,         /* struct config_pins; repeatable */
+    TYPE_DNS_SERVER,   /* struct config_dns; repeatable */
+    TYPE_ZONES,        /* an array of struct verify_zone behind its count; repeatable */
+    TYPE_FIELD,        /* char[CONFIG_FIELD_MAX]; may be empty */
     TYPE_BIND,         /* repeatable; these three belong to core/config.c */
     TYPE_SERVER,       /* repeatable */
     TYPE_UPSTREAM,     /* the name of a section that may come later */

@@ -22,12 +22,14 @@
 #include <unistd.h>
 
 #include "core/acceptor.h"
+#include "core/check_files.h"
 #include "core/config.h"
 #include "core/config_address.h"
 #include "core/log.h"
 #include "core/process.h"
 #include "core/resolver.h"
 #include "core/worker.h"
+#include "net/dns_zone.h"
 #include "net/loop_backend.h"
 #include "tls/tls_tickets.h"
 
@@ -58,6 +60,7 @@ struct proxy {
     struct config *config;
     const struct loop_backend *backend;
     struct shared shared;
+    struct dns_zone *zone; /* owned; shared.zone is the same */
     struct tls_tickets tickets;
     struct credentials credentials[CONFIG_WORKERS_MAX]; /* until the workers have them */
     struct resolver resolver;
@@ -257,8 +260,19 @@ static int proxy_load_credentials(struct proxy *proxy)
     return result;
 }
 
+/* The zone is read before the user is dropped, and the folder is tried behind it. */
+static int proxy_check_file(const struct proxy *proxy, int result,
+                            const struct check_files_error *error)
+{
+    if (result < 0) {
+        log_line(LEVEL_ERROR, "%s:%u: %s", proxy->config->file, error->line, error->text);
+    }
+    return result;
+}
+
 static int proxy_start(struct proxy *proxy)
 {
+    struct check_files_error error;
     for (uint32_t i = 0; i < proxy->config->upstream_count; i++) {
         upstream_init(&proxy->shared.upstreams[i], &proxy->config->upstreams[i]);
     }
@@ -266,10 +280,18 @@ static int proxy_start(struct proxy *proxy)
     if (result < 0) {
         return result;
     }
+    result = check_files_read_zone(proxy->config, &proxy->zone, &error);
+    if (proxy_check_file(proxy, result, &error) < 0) {
+        return result;
+    }
+    proxy->shared.zone = proxy->zone;
     proxy_size(proxy);
     result = acceptor_create(&proxy->acceptor, &proxy->shared);
     if (result == 0) {
         result = process_drop_to(proxy->config->user);
+    }
+    if (result == 0) {
+        result = proxy_check_file(proxy, check_files_try_spool(proxy->config, &error), &error);
     }
     if (result == 0) {
         result = proxy_choose_backend(proxy);
@@ -482,6 +504,7 @@ static int run(struct proxy *proxy)
     log_started(proxy);
     proxy_serve(proxy, &signals);
     log_close();
+    dns_zone_destroy(&proxy->zone);
     free(proxy->threads);
     return 0;
 }
@@ -496,6 +519,17 @@ static int check(const char *path, const struct config *config)
         return 1;
     }
     credentials_retire(&credentials);
+    struct dns_zone *zone;
+    struct check_files_error missing;
+    if (check_files_read_zone(config, &zone, &missing) < 0) {
+        (void)fprintf(stderr, "%s:%u: %s\n", path, missing.line, missing.text);
+        return 1;
+    }
+    dns_zone_destroy(&zone);
+    if (check_files_try_spool(config, &missing) < 0) {
+        (void)fprintf(stderr, "%s:%u: %s\n", path, missing.line, missing.text);
+        return 1;
+    }
     printf("%s: ok\n", path);
     return 0;
 }

@@ -14,7 +14,8 @@
 
 #include <assert.h>
 
-#include "core/escape.h"
+#include "core/record_checks.h"
+#include "core/record_writer.h"
 
 /* Longest output of one string, in bytes after escaping. */
 enum {
@@ -28,20 +29,9 @@ enum {
     HEAD_ROOM = 2 * FIELD_ID + FIELD_ADDRESS + FIELD_HELO + FIELD_PATH + 1024,
 };
 
-_Static_assert(HEAD_ROOM + RCPT_ROOM + TAIL_ROOM <= RECORD_MAX, "a record fits into its room");
+_Static_assert(HEAD_ROOM + RCPT_ROOM + TAIL_ROOM + RECORD_CHECKS_MAX <= RECORD_MAX,
+               "a record fits into its room");
 
-struct writer {
-    char *at;
-    char *end;
-};
-
-static void put(struct writer *w, struct text text);
-static void put_number(struct writer *w, uint64_t number);
-static void put_signed(struct writer *w, int64_t number);
-static void put_json(struct writer *w, struct text text, uint32_t max);
-static void put_json_or_null(struct writer *w, struct text text, uint32_t max);
-static void put_value(struct writer *w, struct text text, uint32_t max);
-static void put_value_or_dash(struct writer *w, struct text text, uint32_t max);
 static void put_time(struct writer *w, int64_t ts_ms);
 static void put_digits(char *out, uint32_t count, uint32_t number);
 
@@ -49,14 +39,14 @@ static void put_digits(char *out, uint32_t count, uint32_t number);
 static void json_tls(struct writer *w, const struct record *record)
 {
     if (record->tls_version == NULL) {
-        put(w, TEXT(",\"tls\":null"));
+        writer_put(w, TEXT(",\"tls\":null"));
         return;
     }
-    put(w, TEXT(",\"tls\":{\"version\":"));
-    put_json(w, text_of(record->tls_version), FIELD_ID);
-    put(w, TEXT(",\"cipher\":"));
-    put_json(w, text_of(record->tls_cipher), FIELD_ID);
-    put(w, TEXT("}"));
+    writer_put(w, TEXT(",\"tls\":{\"version\":"));
+    writer_json(w, text_of(record->tls_version), FIELD_ID);
+    writer_put(w, TEXT(",\"cipher\":"));
+    writer_json(w, text_of(record->tls_cipher), FIELD_ID);
+    writer_put(w, TEXT("}"));
 }
 
 static void json_head(struct writer *w, const struct record *record);
@@ -126,124 +116,132 @@ void record_time(int64_t ts_ms, char out[25])
 
 static void json_head(struct writer *w, const struct record *record)
 {
-    put(w, record->is_transaction ? TEXT("{\"event\":\"transaction\",\"ts\":\"")
-                                  : TEXT("{\"event\":\"session\",\"ts\":\""));
+    writer_put(w, record->is_transaction ? TEXT("{\"event\":\"transaction\",\"ts\":\"")
+                                         : TEXT("{\"event\":\"session\",\"ts\":\""));
     put_time(w, record->ts_ms);
-    put(w, TEXT("\",\"session\":"));
-    put_json(w, record->session, FIELD_ID);
-    put(w, TEXT(",\"transaction\":"));
-    put_number(w, record->transaction);
-    put(w, TEXT(",\"listener\":"));
-    put_json(w, record->listener, FIELD_ID);
-    put(w, TEXT(",\"client\":"));
-    put_json(w, record->client, FIELD_ADDRESS);
-    put(w, TEXT(",\"helo\":"));
-    put_json_or_null(w, record->helo, FIELD_HELO);
+    writer_put(w, TEXT("\",\"session\":"));
+    writer_json(w, record->session, FIELD_ID);
+    writer_put(w, TEXT(",\"transaction\":"));
+    writer_number(w, record->transaction);
+    writer_put(w, TEXT(",\"listener\":"));
+    writer_json(w, record->listener, FIELD_ID);
+    writer_put(w, TEXT(",\"client\":"));
+    writer_json(w, record->client, FIELD_ADDRESS);
+    writer_put(w, TEXT(",\"helo\":"));
+    writer_json_or_null(w, record->helo, FIELD_HELO);
     json_tls(w, record);
-    put(w, TEXT(",\"from\":"));
+    writer_put(w, TEXT(",\"from\":"));
     if (record->from.at == NULL) {
-        put(w, TEXT("null"));
+        writer_put(w, TEXT("null"));
     } else {
-        put_json(w, record->from, FIELD_PATH);
+        writer_json(w, record->from, FIELD_PATH);
     }
+}
+
+static uint32_t tail_room(const struct record *record)
+{
+    return TAIL_ROOM + record_checks_room(record->findings);
 }
 
 static void json_rcpts(struct writer *w, const struct record *record)
 {
     uint32_t omitted = 0;
     bool is_first = true;
-    put(w, TEXT(",\"rcpt\":["));
+    writer_put(w, TEXT(",\"rcpt\":["));
     struct envelope_cursor cursor = {0};
     const struct envelope_rcpt *rcpt;
     while (record->envelope != NULL &&
            (rcpt = envelope_next_rcpt(record->envelope, &cursor)) != NULL) {
-        if (omitted > 0 || w->end - w->at < RCPT_ROOM + TAIL_ROOM) {
+        if (omitted > 0 || w->end - w->at < RCPT_ROOM + tail_room(record)) {
             omitted++;
             continue;
         }
-        put(w, is_first ? TEXT("{\"to\":") : TEXT(",{\"to\":"));
-        put_json(w, (struct text){.at = rcpt->to, .len = rcpt->len}, FIELD_PATH);
-        put(w, TEXT(",\"code\":"));
-        put_number(w, rcpt->code);
-        put(w, TEXT("}"));
+        writer_put(w, is_first ? TEXT("{\"to\":") : TEXT(",{\"to\":"));
+        writer_json(w, (struct text){.at = rcpt->to, .len = rcpt->len}, FIELD_PATH);
+        writer_put(w, TEXT(",\"code\":"));
+        writer_number(w, rcpt->code);
+        writer_put(w, TEXT("}"));
         is_first = false;
     }
-    put(w, TEXT("]"));
+    writer_put(w, TEXT("]"));
     if (omitted > 0) {
-        put(w, TEXT(",\"rcpt_omitted\":"));
-        put_number(w, omitted);
+        writer_put(w, TEXT(",\"rcpt_omitted\":"));
+        writer_number(w, omitted);
     }
 }
 
 static void json_tail(struct writer *w, const struct record *record)
 {
-    put(w, TEXT(",\"size\":"));
-    put_number(w, record->size);
-    put(w, TEXT(",\"upstream\":"));
-    put_json_or_null(w, record->upstream, FIELD_ADDRESS);
+    writer_put(w, TEXT(",\"size\":"));
+    writer_number(w, record->size);
+    writer_put(w, TEXT(",\"upstream\":"));
+    writer_json_or_null(w, record->upstream, FIELD_ADDRESS);
     if (record->reply_code == 0) {
-        put(w, TEXT(",\"reply\":null"));
+        writer_put(w, TEXT(",\"reply\":null"));
     } else {
-        put(w, TEXT(",\"reply\":{\"code\":"));
-        put_number(w, record->reply_code);
-        put(w, TEXT(",\"text\":"));
-        put_json(w, record->reply_text, FIELD_REPLY);
-        put(w, TEXT("}"));
+        writer_put(w, TEXT(",\"reply\":{\"code\":"));
+        writer_number(w, record->reply_code);
+        writer_put(w, TEXT(",\"text\":"));
+        writer_json(w, record->reply_text, FIELD_REPLY);
+        writer_put(w, TEXT("}"));
     }
-    put(w, TEXT(",\"decided_by\":"));
-    put_json_or_null(w, text_of(record->decided_by == NULL ? "" : record->decided_by), FIELD_ID);
-    put(w, TEXT(",\"verdict\":\""));
-    put(w, text_of(record_verdict_name(record->verdict)));
-    put(w, TEXT("\",\"checks\":{},\"ms\":{"));
+    writer_put(w, TEXT(",\"decided_by\":"));
+    writer_json_or_null(w, text_of(record->decided_by == NULL ? "" : record->decided_by), FIELD_ID);
+    writer_put(w, TEXT(",\"verdict\":\""));
+    writer_put(w, text_of(record_verdict_name(record->verdict)));
+    writer_put(w, TEXT("\",\"checks\":{"));
+    record_checks_json(w, record->findings);
+    writer_put(w, TEXT("},\"ms\":{"));
     json_ms(w, &record->ms);
-    put(w, TEXT("}}\n"));
+    writer_put(w, TEXT("}}\n"));
 }
 
 static void json_ms(struct writer *w, const struct record_ms *ms)
 {
-    put(w, TEXT("\"total\":"));
-    put_signed(w, ms->total);
-    put(w, TEXT(",\"wait_dns\":"));
-    put_signed(w, ms->wait_dns);
-    put(w, TEXT(",\"verify\":"));
-    put_signed(w, ms->verify);
-    put(w, TEXT(",\"connect\":"));
-    put_signed(w, ms->connect);
-    put(w, TEXT(",\"data\":"));
-    put_signed(w, ms->data);
-    put(w, TEXT(",\"upstream_reply\":"));
-    put_signed(w, ms->upstream_reply);
+    writer_put(w, TEXT("\"total\":"));
+    writer_signed(w, ms->total);
+    writer_put(w, TEXT(",\"wait_dns\":"));
+    writer_signed(w, ms->wait_dns);
+    writer_put(w, TEXT(",\"verify\":"));
+    writer_signed(w, ms->verify);
+    writer_put(w, TEXT(",\"connect\":"));
+    writer_signed(w, ms->connect);
+    writer_put(w, TEXT(",\"data\":"));
+    writer_signed(w, ms->data);
+    writer_put(w, TEXT(",\"upstream_reply\":"));
+    writer_signed(w, ms->upstream_reply);
 }
 
 /* key=value */
 
 static void text_head(struct writer *w, const struct record *record)
 {
-    put(w, record->is_transaction ? TEXT("event=transaction ts=") : TEXT("event=session ts="));
+    writer_put(w,
+               record->is_transaction ? TEXT("event=transaction ts=") : TEXT("event=session ts="));
     put_time(w, record->ts_ms);
-    put(w, TEXT(" session="));
-    put_value(w, record->session, FIELD_ID);
-    put(w, TEXT(" transaction="));
-    put_number(w, record->transaction);
-    put(w, TEXT(" listener="));
-    put_value(w, record->listener, FIELD_ID);
-    put(w, TEXT(" client="));
-    put_value(w, record->client, FIELD_ADDRESS);
-    put(w, TEXT(" helo="));
-    put_value_or_dash(w, record->helo, FIELD_HELO);
-    put(w, TEXT(" tls="));
+    writer_put(w, TEXT(" session="));
+    writer_value(w, record->session, FIELD_ID);
+    writer_put(w, TEXT(" transaction="));
+    writer_number(w, record->transaction);
+    writer_put(w, TEXT(" listener="));
+    writer_value(w, record->listener, FIELD_ID);
+    writer_put(w, TEXT(" client="));
+    writer_value(w, record->client, FIELD_ADDRESS);
+    writer_put(w, TEXT(" helo="));
+    writer_value_or_dash(w, record->helo, FIELD_HELO);
+    writer_put(w, TEXT(" tls="));
     if (record->tls_version == NULL) {
-        put(w, TEXT("-"));
+        writer_put(w, TEXT("-"));
     } else {
-        put_value(w, text_of(record->tls_version), FIELD_ID);
-        put(w, TEXT("/"));
-        put_value(w, text_of(record->tls_cipher), FIELD_ID);
+        writer_value(w, text_of(record->tls_version), FIELD_ID);
+        writer_put(w, TEXT("/"));
+        writer_value(w, text_of(record->tls_cipher), FIELD_ID);
     }
-    put(w, TEXT(" from="));
+    writer_put(w, TEXT(" from="));
     if (record->from.at == NULL) {
-        put(w, TEXT("-"));
+        writer_put(w, TEXT("-"));
     } else {
-        put_value(w, record->from, FIELD_PATH);
+        writer_value(w, record->from, FIELD_PATH);
     }
 }
 
@@ -254,136 +252,69 @@ static void text_rcpts(struct writer *w, const struct record *record)
     const struct envelope_rcpt *rcpt;
     while (record->envelope != NULL &&
            (rcpt = envelope_next_rcpt(record->envelope, &cursor)) != NULL) {
-        if (omitted > 0 || w->end - w->at < RCPT_ROOM + TAIL_ROOM) {
+        if (omitted > 0 || w->end - w->at < RCPT_ROOM + tail_room(record)) {
             omitted++;
             continue;
         }
-        put(w, TEXT(" rcpt="));
-        put_value(w, (struct text){.at = rcpt->to, .len = rcpt->len}, FIELD_PATH);
-        put(w, TEXT(" rcpt_code="));
-        put_number(w, rcpt->code);
+        writer_put(w, TEXT(" rcpt="));
+        writer_value(w, (struct text){.at = rcpt->to, .len = rcpt->len}, FIELD_PATH);
+        writer_put(w, TEXT(" rcpt_code="));
+        writer_number(w, rcpt->code);
     }
     if (omitted > 0) {
-        put(w, TEXT(" rcpt_omitted="));
-        put_number(w, omitted);
+        writer_put(w, TEXT(" rcpt_omitted="));
+        writer_number(w, omitted);
     }
 }
 
 static void text_tail(struct writer *w, const struct record *record)
 {
-    put(w, TEXT(" size="));
-    put_number(w, record->size);
-    put(w, TEXT(" upstream="));
-    put_value_or_dash(w, record->upstream, FIELD_ADDRESS);
+    writer_put(w, TEXT(" size="));
+    writer_number(w, record->size);
+    writer_put(w, TEXT(" upstream="));
+    writer_value_or_dash(w, record->upstream, FIELD_ADDRESS);
     if (record->reply_code == 0) {
-        put(w, TEXT(" reply_code=- reply_text=-"));
+        writer_put(w, TEXT(" reply_code=- reply_text=-"));
     } else {
-        put(w, TEXT(" reply_code="));
-        put_number(w, record->reply_code);
-        put(w, TEXT(" reply_text="));
-        put_value(w, record->reply_text, FIELD_REPLY);
+        writer_put(w, TEXT(" reply_code="));
+        writer_number(w, record->reply_code);
+        writer_put(w, TEXT(" reply_text="));
+        writer_value(w, record->reply_text, FIELD_REPLY);
     }
-    put(w, TEXT(" decided_by="));
-    put_value_or_dash(w, text_of(record->decided_by == NULL ? "" : record->decided_by), FIELD_ID);
-    put(w, TEXT(" verdict="));
-    put(w, text_of(record_verdict_name(record->verdict)));
-    put(w, TEXT(" checks=-"));
+    writer_put(w, TEXT(" decided_by="));
+    writer_value_or_dash(w, text_of(record->decided_by == NULL ? "" : record->decided_by),
+                         FIELD_ID);
+    writer_put(w, TEXT(" verdict="));
+    writer_put(w, text_of(record_verdict_name(record->verdict)));
+    writer_put(w, TEXT(" checks="));
+    record_checks_text(w, record->findings);
     text_ms(w, &record->ms);
-    put(w, TEXT("\n"));
+    writer_put(w, TEXT("\n"));
 }
 
 static void text_ms(struct writer *w, const struct record_ms *ms)
 {
-    put(w, TEXT(" ms_total="));
-    put_signed(w, ms->total);
-    put(w, TEXT(" ms_wait_dns="));
-    put_signed(w, ms->wait_dns);
-    put(w, TEXT(" ms_verify="));
-    put_signed(w, ms->verify);
-    put(w, TEXT(" ms_connect="));
-    put_signed(w, ms->connect);
-    put(w, TEXT(" ms_data="));
-    put_signed(w, ms->data);
-    put(w, TEXT(" ms_upstream_reply="));
-    put_signed(w, ms->upstream_reply);
+    writer_put(w, TEXT(" ms_total="));
+    writer_signed(w, ms->total);
+    writer_put(w, TEXT(" ms_wait_dns="));
+    writer_signed(w, ms->wait_dns);
+    writer_put(w, TEXT(" ms_verify="));
+    writer_signed(w, ms->verify);
+    writer_put(w, TEXT(" ms_connect="));
+    writer_signed(w, ms->connect);
+    writer_put(w, TEXT(" ms_data="));
+    writer_signed(w, ms->data);
+    writer_put(w, TEXT(" ms_upstream_reply="));
+    writer_signed(w, ms->upstream_reply);
 }
 
 /* pieces */
-
-static void put(struct writer *w, struct text text)
-{
-    assert(text.len <= (size_t)(w->end - w->at));
-    memcpy(w->at, text.at, text.len);
-    w->at += text.len;
-}
-
-static void put_number(struct writer *w, uint64_t number)
-{
-    char digits[20];
-    uint32_t at = sizeof(digits);
-    do {
-        digits[--at] = (char)('0' + number % 10);
-        number /= 10;
-    } while (number > 0);
-    put(w, (struct text){.at = digits + at, .len = (uint32_t)sizeof(digits) - at});
-}
-
-static void put_signed(struct writer *w, int64_t number)
-{
-    if (number < 0) {
-        put(w, TEXT("-"));
-        put_number(w, 0 - (uint64_t)number);
-        return;
-    }
-    put_number(w, (uint64_t)number);
-}
-
-/* A quoted string. */
-static void put_json(struct writer *w, struct text text, uint32_t max)
-{
-    put(w, TEXT("\""));
-    assert(max <= (size_t)(w->end - w->at));
-    w->at += escape_json(w->at, max, text);
-    put(w, TEXT("\""));
-}
-
-static void put_json_or_null(struct writer *w, struct text text, uint32_t max)
-{
-    if (text.len == 0) {
-        put(w, TEXT("null"));
-        return;
-    }
-    put_json(w, text, max);
-}
-
-static void put_value(struct writer *w, struct text text, uint32_t max)
-{
-    bool is_bare = text.len > 0 && !text_is(text, "-") && memchr(text.at, ' ', text.len) == NULL &&
-                   memchr(text.at, '=', text.len) == NULL;
-    if (!is_bare) {
-        put(w, TEXT("\""));
-    }
-    assert(max <= (size_t)(w->end - w->at));
-    w->at += escape_text(w->at, max, text);
-    if (!is_bare) {
-        put(w, TEXT("\""));
-    }
-}
-
-static void put_value_or_dash(struct writer *w, struct text text, uint32_t max)
-{
-    if (text.len == 0) {
-        put(w, TEXT("-"));
-        return;
-    }
-    put_value(w, text, max);
-}
 
 static void put_time(struct writer *w, int64_t ts_ms)
 {
     char time[25];
     record_time(ts_ms, time);
-    put(w, (struct text){.at = time, .len = 24});
+    writer_put(w, (struct text){.at = time, .len = 24});
 }
 
 /* `count` decimal digits with leading zeros. */

@@ -12,6 +12,7 @@
 #include "core/config.h"
 #include "core/envelope.h"
 #include "core/text.h"
+#include "filters/findings.h"
 
 enum { RECORD_MAX = 96 * 1024 };
 
@@ -44,6 +45,7 @@ struct record {
     struct text reply_text; /* without the code, lines joined by their CRLF (escaped as \r\n) */
     const char *decided_by; /* "upstream", or the rule that decided; null when NULL */
     enum record_verdict verdict;
+    const struct findings *findings; /* of the checks; NULL: nothing was checked */
     struct record_ms ms;
 };
 

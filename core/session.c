@@ -538,6 +538,7 @@ static void session_record_transaction(struct session *session, enum record_verd
         .reply_text = {t->reply_text, t->reply_len},
         .decided_by = decided_by,
         .verdict = verdict,
+        .findings = t->verification != NULL ? &t->verification->findings : NULL,
         .ms = {.total = now_ms - t->begun_ms,
                .wait_dns = t->waited_ms,
                .verify = t->verify_ms,
@@ -552,6 +553,7 @@ static void session_record_session(struct session *session, const char *line,
                                    const char *decided_by)
 {
     struct record record = {
+        .findings = session->screening != NULL ? &session->screening->findings : NULL,
         .decided_by = decided_by,
         .verdict = line == NULL || line[0] == '2' ? VERDICT_ABORT
                    : line[0] == '4'               ? VERDICT_DEFER

@@ -2,7 +2,7 @@
 conftest - fixtures: a directory per test, the proxy on each loop, and the servers behind it.
 
 Environment: MAILWEIR_BUILD (where the programs are, default build/), WEIR_IO (default
-"io_uring,epoll"), WEIR_PATIENCE (seconds an event may take, default 20), WEIR_KEEP=1 (keep the
+"io_uring,epoll"), WEIR_VERIFY (mode of those that do not care, default off), WEIR_PATIENCE (seconds an event may take, default 20), WEIR_KEEP=1 (keep the
 files of tests that passed; those of failed tests always stay).
 """
 import os

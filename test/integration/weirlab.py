@@ -200,7 +200,8 @@ class Mailweir(Program):
                       "drain_timeout": "10s"},
             "listen:mx": {"bind": address_text(self.address), "upstream": "default"},
             "upstream:default": {"server": [address_text(server) for server in servers]},
-            "verify": {"mode": "off"},
+            "dns": {"server": "127.0.0.1:1"},  # nobody is there: what is asked fails at once
+            "verify": {"mode": os.environ.get("WEIR_VERIFY", "off"), "spool_dir": self.folder},
             "log": {"target": self.log_path, "format": "json", "level": "info"},
         }
         for section, keys in extra.items():

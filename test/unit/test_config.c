@@ -53,6 +53,9 @@ static struct config *load_good(const char *text)
     return config;
 }
 
+/* The end of what an unknown section is told. */
+#define SECTIONS "[tls], [dns], [verify], [dnsbl], [spf], [dkim], [dmarc], [limits] or [log]"
+
 /* The smallest text that is accepted; other sections go before it. */
 #define MINIMUM "[listen:a]\nbind=127.0.0.1:25\n[upstream:default]\nserver=127.0.0.1:26\n"
 
@@ -93,7 +96,7 @@ static void test_defaults(void **state)
     assert_int_equal(upstream->pool_idle, 64);
     assert_int_equal(upstream->pool_idle_timeout_ms, 60000);
     assert_int_equal(upstream->pool_max_age_ms, 600000);
-    assert_int_equal(config->verify_mode, VERIFY_OFF);
+    assert_int_equal(config->verify_mode, VERIFY_HOLD);
     assert_true(config->received_header);
     assert_int_equal(config->message_size, 50 * 1024 * 1024);
     assert_int_equal(config->recipients, 1000);
@@ -267,20 +270,15 @@ static const struct bad BAD[] = {
      "t.ini:2: [proxy] a control character stands at byte 9 of the line; take it out\n"},
     /* sections */
     {"[proxi]\nworkers = x\n" MINIMUM, "t.ini:1: [proxi] is an unknown section; write [proxy], "
-                                       "[listen:NAME], [upstream:NAME], [tls], "
-                                       "[verify], [limits] or [log]\n"},
-    {"[dnsbl]\n" MINIMUM, "t.ini:1: [dnsbl] is an unknown section; write [proxy], [listen:NAME], "
-                          "[upstream:NAME], [tls], "
-                          "[verify], [limits] or [log]\n"},
+                                       "[listen:NAME], [upstream:NAME], " SECTIONS "\n"},
+    {"[surbl]\n" MINIMUM, "t.ini:1: [surbl] is an unknown section; write [proxy], [listen:NAME], "
+                          "[upstream:NAME], " SECTIONS "\n"},
     {"[proxy:a]\n" MINIMUM, "t.ini:1: [proxy:a] is an unknown section; write [proxy], "
-                            "[listen:NAME], [upstream:NAME], [tls], "
-                            "[verify], [limits] or [log]\n"},
+                            "[listen:NAME], [upstream:NAME], " SECTIONS "\n"},
     {"[listen]\n" MINIMUM, "t.ini:1: [listen] is an unknown section; write [proxy], [listen:NAME], "
-                           "[upstream:NAME], [tls], "
-                           "[verify], [limits] or [log]\n"},
+                           "[upstream:NAME], " SECTIONS "\n"},
     {"[\xff\x9b]\n" MINIMUM, "t.ini:1: [\\xFF\\x9B] is an unknown section; write [proxy], "
-                             "[listen:NAME], [upstream:NAME], [tls], "
-                             "[verify], [limits] or [log]\n"},
+                             "[listen:NAME], [upstream:NAME], " SECTIONS "\n"},
     {"[proxy\n" MINIMUM, "t.ini:1: '[proxy' is not a section; write [SECTION] alone on its line\n"},
     {"[proxy] x\n" MINIMUM,
      "t.ini:1: '[proxy] x' is not a section; write [SECTION] alone on its line\n"},
@@ -334,6 +332,8 @@ static const struct bad BAD[] = {
      "k, m or g, from 0 to 1024g\n"},
     {"[proxy]\nio = kqueue\n" MINIMUM,
      "t.ini:2: [proxy] io: 'kqueue' is not known here; use one of auto, io_uring, epoll\n"},
+    {"[verify]\nmode = held\n" MINIMUM,
+     "t.ini:2: [verify] mode: 'held' is not known here; use one of hold, stream, off\n"},
     {"[verify]\nreceived_header = true\n" MINIMUM,
      "t.ini:2: [verify] received_header: 'true' is not known here; use one of yes, no\n"},
     {"[proxy]\nhostname = mx example\n" MINIMUM,
@@ -345,8 +345,6 @@ static const struct bad BAD[] = {
     {"[log]\ntarget = sterr\n" MINIMUM, "t.ini:2: [log] target: 'sterr' cannot be used; write "
                                         "stderr, syslog or a path with a slash in it\n"},
     /* words of the contract that this version lacks */
-    {"[verify]\nmode = hold\n" MINIMUM,
-     "t.ini:2: [verify] mode: 'hold' is not available in this version; use off\n"},
     {MINIMUM "balance = fastest\n", "t.ini:5: [upstream:default] balance: 'fastest' is not known "
                                     "here; use one of least_conn, round_robin, hash\n"},
     {MINIMUM "client_info = proxy_v2\n",
@@ -446,8 +444,8 @@ static const struct bad BAD[] = {
     {"[proxy]\nworkers = 0\nfoo\n[x]\nio = 1\n[listen:a]\nbind = 1\n",
      "t.ini:2: [proxy] workers: '0' is out of range; write auto or a whole number from 1 to 64\n"
      "t.ini:3: [proxy] 'foo' is not a key with a value; write KEY = VALUE\n"
-     "t.ini:4: [x] is an unknown section; write [proxy], [listen:NAME], [upstream:NAME], [tls], "
-     "[verify], [limits] or [log]\n"
+     "t.ini:4: [x] is an unknown section; write [proxy], [listen:NAME], [upstream:NAME], " SECTIONS
+     "\n"
      "t.ini:7: [listen:a] bind: '1' is not an address with a port; write ADDRESS:PORT, "
      "[IPV6]:PORT or NAME:PORT\n"
      "t.ini:6: [listen:a] upstream: there is no section [upstream:default]; add it, or name "
