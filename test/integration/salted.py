@@ -146,8 +146,9 @@ def check_kept(path, session, message, hostname):
     foreign = set(SALT.findall(content)) - {session.salt}
     if foreign:
         return [f"{message.tag}: foreign salts {foreign} in {path}"]
-    if session.salt + b".client.example" not in smtpraw.split_field(content)[0]:
-        return [f"{message.tag}: Received is {smtpraw.split_field(content)[0]!r}"]
+    field = smtpraw.split_field(smtpraw.behind_results(content, hostname))[0]
+    if session.salt + b".client.example" not in field:
+        return [f"{message.tag}: Received is {field!r}"]
     if smtpraw.without_received(content, hostname) != message.content:
         return [f"{message.tag}: {path} is not what was sent"]
     return []

@@ -148,8 +148,18 @@ def split_field(content):
     return (match.group(0), content[match.end():]) if match else (b"", content)
 
 
+def behind_results(content, hostname):
+    """The content behind the results that the proxy `hostname` has put on top, if there are any."""
+    field, rest = split_field(content)
+    while re.match(rb"(Authentication-Results|X-Mailweir): " + hostname.encode() + b"[; ]", field):
+        content = rest
+        field, rest = split_field(content)
+    return content
+
+
 def without_received(content, hostname):
-    """The content without the Received field that the proxy `hostname` has put on top."""
+    """The content without the fields that the proxy `hostname` has put on top."""
+    content = behind_results(content, hostname)
     field, rest = split_field(content)
     by_us = field.lower().startswith(b"received:") and b"by " + hostname.encode() in field
     return rest if by_us else content
