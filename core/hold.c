@@ -188,10 +188,11 @@ enum step step_hold(struct session *session)
     if (len == 0) {
         return relay_await_client(session, 0);
     }
-    if (room == 0) {
+    if (room <= SMTP_BODY_HELD_MAX) {
         stream_flush(&session->client);
         return session_wait(session, WAIT_SPOOL);
     }
+    room -= SMTP_BODY_HELD_MAX; /* of the piece before, which may come on top */
     len = len < room ? len : room;
     return take_piece(session, len < BUF_SIZE ? len : BUF_SIZE);
 }

@@ -335,7 +335,6 @@ static void on_written(struct op *op, int result)
         message->poke(message, message->owner);
         return;
     }
-    bool was_full = message_room(message) == 0;
     struct block *block = blocks_pop(&message->tail);
     assert(block != NULL);
     assert((uint32_t)result == block->end);
@@ -345,7 +344,7 @@ static void on_written(struct op *op, int result)
     if (message->sealed && message->tail.count == 0) {
         file_complete(message);
     }
-    if (was_full && message_room(message) > 0) {
+    if (message_room(message) > 0) { /* an owner may wait for more than there was */
         message->poke(message, message->owner);
     }
 }

@@ -66,7 +66,8 @@ struct message *message_create(struct message_store *store, const struct message
 
 /*
  * Octets that message_append() takes now; 0 once sealed or after an error. Else 0 means
- *   with a spool_dir: a write is in flight and all blocks are full: a poke follows;
+ *   with a spool_dir: a write is in flight and all blocks are full: a poke follows, as it does each
+ *   write for owners that want more room than there is;
  *   without: memory_max octets wait to be read, and the owner's own message_consume() makes room.
  */
 uint32_t message_room(const struct message *message);

@@ -24,6 +24,8 @@
 
 #include "core/text.h"
 
+enum { SMTP_BODY_HELD_MAX = 1 }; /* octets of `held` */
+
 enum smtp_body_fault { BODY_CLEAN, BODY_BARE_CR, BODY_BARE_LF, BODY_NUL };
 
 struct smtp_body {
@@ -37,11 +39,12 @@ struct smtp_body {
 };
 
 struct smtp_body_step {
-    struct text held; /* due before the clean bytes; static memory, at most 1 byte ("\r" or
+    struct text
+        held; /* due before the clean bytes; static memory, at most SMTP_BODY_HELD_MAX ("\r" or
                         ".": behind a held ".\r" comes the end or a fault) */
-    uint32_t clean;   /* data[0..clean) may be forwarded */
-    uint32_t taken;   /* bytes consumed: len, or less when the end was found inside */
-    bool end;         /* end-of-data found; data[taken..] belongs to the next command */
+    uint32_t clean; /* data[0..clean) may be forwarded */
+    uint32_t taken; /* bytes consumed: len, or less when the end was found inside */
+    bool end;       /* end-of-data found; data[taken..] belongs to the next command */
 };
 
 void smtp_body_init(struct smtp_body *body);
