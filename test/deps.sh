@@ -18,7 +18,7 @@ declare -A packages=(
             nsd python3-dkim"
     [fuzz]="clang-14 libclang-rt-14-dev llvm-14"
     [lint]="clang-format-14 clang-tidy-14 python3"
-    [bench]="haproxy postfix python3"
+    [bench]="haproxy postfix python3 nsd iproute2 openssl"
 )
 
 fail()
