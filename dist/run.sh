@@ -73,6 +73,39 @@ make_certificate()
         fail "openssl made no certificate; it said:" "$(cat "$RUN/openssl.log")"
 }
 
+# The domain of the sample: who may send for it, the key of its signatures, what to do with forgeries. The
+# zone file stands in for the DNS, so that all of this needs no network.
+make_domain()
+{
+    local public
+    [ -s "$RUN/dkim.pem" ] ||
+        (umask 077 && openssl genrsa -out "$RUN/dkim.pem" 2048 2>"$RUN/openssl.log") ||
+        fail "openssl made no key; it said:" "$(cat "$RUN/openssl.log")"
+    public=$(openssl rsa -in "$RUN/dkim.pem" -pubout -outform DER 2>/dev/null | openssl base64 -A)
+    cat >"$RUN/zone" <<END
+; Written by \`make run\`: asked before any DNS server.
+\$TTL 300
+\$ORIGIN example.
+@ IN SOA ns hostmaster 1 3600 900 604800 300
+\$ORIGIN client.example.
+@ IN SOA ns hostmaster 1 3600 900 604800 300
+@ IN TXT "v=spf1 ip4:127.0.0.0/8 -all"
+_dmarc IN TXT "v=DMARC1; p=reject"
+sample._domainkey IN TXT ( "v=DKIM1; k=rsa; p=" "${public:0:200}" "${public:200}" )
+END
+}
+
+# A DKIM-Signature field (RFC 6376; c=relaxed/simple) for fields of one line each, in $1, and the body $2.
+sign()
+{
+    local body_hash value names=From:To:Subject:Date:Message-ID
+    body_hash=$(printf '%s' "$2" | openssl dgst -sha256 -binary | openssl base64 -A)
+    value="v=1; a=rsa-sha256; c=relaxed/simple; d=client.example; s=sample; h=$names; bh=$body_hash; b="
+    printf 'DKIM-Signature: %s' "$value"
+    { sed -E 's/^([^:]*): */\L\1\E:/' <<<"${1%$'\n'}" && printf 'dkim-signature:%s' "$value"; } |
+        { sed '$!s/$/\r/' | openssl dgst -sha256 -sign "$RUN/dkim.pem" | openssl base64 -A; }
+}
+
 write_config()
 {
     cat >"$RUN/proxy.ini" <<END
@@ -93,8 +126,14 @@ server = $HOST:$SINK_PORT
 [tls]
 certificate = $RUN/cert.pem $RUN/key.pem
 
+[dns]
+local_zone = $RUN/zone
+
 [verify]
-mode = off
+mode = hold
+
+[dmarc]
+action = reject
 
 [log]
 target = stderr
@@ -162,18 +201,18 @@ dialogue()
 
 send_sample()
 {
-    local message
+    local fields body
     connect_client
     expect 2
     dialogue 2 "EHLO client.example"
     dialogue 2 "MAIL FROM:<alice@client.example>"
     dialogue 2 "RCPT TO:<bob@example.org>"
     dialogue 3 "DATA"
-    printf '   > (the message)\n   > .\n'
-    printf -v message '%s\r\n' "From: Alice <alice@client.example>" "To: Bob <bob@example.org>" \
-        "Subject: A sample" "Date: $(date -R)" "Message-ID: <$$.$SECONDS@client.example>" "" \
-        "This message went through mailweir." "."
-    printf '%s' "$message" >&3
+    printf '   > (the message, with a DKIM signature)\n   > .\n'
+    printf -v fields '%s\r\n' "From: Alice <alice@client.example>" "To: Bob <bob@example.org>" \
+        "Subject: A sample" "Date: $(date -R)" "Message-ID: <$$.$SECONDS@client.example>"
+    printf -v body '%s\r\n' "This message went through mailweir."
+    printf '%s\r\n%s\r\n%s.\r\n' "$(sign "${fields//$'\r'/}" "$body")" "$fields" "$body" >&3
     expect 2
     dialogue 2 "QUIT"
     exec 3>&-
@@ -187,6 +226,8 @@ show_result()
     shown=$(wc -l <"$RUN/mailweir.log")
     head -n "$shown" "$RUN/mailweir.log"
     say "the message as the upstream got it is in $RUN/mail (journal: $RUN/mail/journal)"
+    say "SPF, DKIM and DMARC of client.example are in $RUN/zone. A forgery, which its owner wants refused:"
+    echo "     swaks --server $HOST:$PORT --from x@elsewhere.example --h-From alice@client.example --to bob@example.org"
     say "serving on $HOST:$PORT. Try it from another terminal:"
     echo "     swaks --server $HOST:$PORT --from alice@client.example --to bob@example.org   (package swaks)"
     echo "     with TLS: openssl s_client -starttls smtp -crlf -connect $HOST:$PORT"
@@ -201,6 +242,7 @@ mkdir -p "$RUN/mail" || exit 1
 require_free_port "$PORT" PORT
 require_free_port "$SINK_PORT" SINK_PORT
 make_certificate
+make_domain
 write_config
 trap stop_children EXIT
 trap on_signal INT TERM
