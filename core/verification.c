@@ -57,7 +57,7 @@ void screening_begin(struct session *session)
     }
     struct screening *screening = pool_get(&worker->checker.screenings);
     assert(screening != NULL); /* there is one for each session */
-    memset(&screening->findings, 0, sizeof(screening->findings));
+    findings_init(&screening->findings);
     facts.findings = &screening->findings;
     chain_init(&screening->chain, SCOPE_SESSION, worker->loop, &facts, session_on_checks, session);
     session->screening = screening;
@@ -85,7 +85,7 @@ bool verification_begin(struct session *session)
     }
     memset(&v->verdict, 0, sizeof(v->verdict));
     v->has_empty_line = false;
-    memset(&v->findings, 0, sizeof(v->findings));
+    findings_init(&v->findings);
     memset(v->removed, 0, sizeof(v->removed));
     header_init(&v->header);
     struct facts facts = facts_of(session, &v->findings);

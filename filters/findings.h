@@ -9,7 +9,9 @@
 #define FILTERS_FINDINGS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "filters/result.h"
 
@@ -88,5 +90,11 @@ struct findings {
     struct found_dmarc dmarc;
     struct found_dkim dkim;
 };
+
+/* Nothing was checked. Signatures beyond `count` mean nothing. */
+static inline void findings_init(struct findings *findings)
+{
+    memset(findings, 0, offsetof(struct findings, dkim.signatures));
+}
 
 #endif
