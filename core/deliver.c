@@ -473,6 +473,7 @@ static enum step end_message(struct session *session)
 
 enum step step_deliver(struct session *session)
 {
+    const struct transaction *t = session->transaction;
     if (session->timed_out) {
         return hold_refuse(session, "451 4.4.2 the upstream is too slow", "upstream");
     }
@@ -494,5 +495,6 @@ enum step step_deliver(struct session *session)
         session_enter(session, SESSION_HOLD); /* the client's turn again */
         return STEP_MORE;
     }
-    return deliver_wait(session);
+    bool is_moving = stream_is_sending(&session->lease->stream) || message_is_busy(t->message);
+    return is_moving ? deliver_wait(session) : hold_refuse_store(session, -ENOBUFS);
 }

@@ -67,7 +67,8 @@ static void look_at_lease(struct session *session)
 {
     const struct config_upstream *upstream = session_upstream(session)->config;
     int64_t held_ms = session_now(session) - session->transaction->data_ms;
-    if (session->lease == NULL || session->transaction->is_open) {
+    if (session->lease == NULL || session->transaction->is_open ||
+        upstream->contact == CONTACT_CONNECT) {
         return;
     }
     if (lease_is_lost(session->lease) || held_ms >= upstream->lease_hold_ms) {

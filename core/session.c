@@ -186,7 +186,8 @@ static int64_t session_hold_ms(const struct session *session)
     int64_t now_ms = session_now(session);
     int64_t data_ms = t->heard_ms + session->worker->config->data_timeout_ms - now_ms;
     int64_t lease_ms = t->data_ms + session_upstream(session)->config->lease_hold_ms - now_ms;
-    bool has_lease = session->lease != NULL && !t->is_open;
+    bool has_lease = session->lease != NULL && !t->is_open &&
+                     session_upstream(session)->config->contact != CONTACT_CONNECT;
     return has_lease && lease_ms > 0 && lease_ms < data_ms ? lease_ms : data_ms;
 }
 

@@ -528,6 +528,16 @@ static void judge_fail(const struct found_dmarc *found, enum filter_action actio
     }
 }
 
+/* Nobody, or more than one, signs as its author: whose policy it would have to follow cannot be said, and
+ * letting it pass would be the way around every policy. */
+static void judge_no_author(enum filter_action action, struct verdict *ret_verdict)
+{
+    ret_verdict->action = action;
+    (void)snprintf(ret_verdict->reply, sizeof(ret_verdict->reply),
+                   "%s: the header does not name one domain of an author",
+                   action == ACTION_REJECT ? "550 5.7.1 Rejected" : "450 4.7.1 Deferred");
+}
+
 static void dmarc_judge(const struct filter_run *run, struct verdict *ret_verdict)
 {
     const struct dmarc *check = run->memory;
@@ -539,6 +549,8 @@ static void dmarc_judge(const struct filter_run *run, struct verdict *ret_verdic
         ret_verdict->action = milder(action, ACTION_DEFER);
         (void)snprintf(ret_verdict->reply, sizeof(ret_verdict->reply),
                        "451 4.7.1 The DMARC policy of %s could not be checked", found->domain);
+    } else if (found->result == CHECK_PERMERROR && found->domain[0] == '\0') {
+        judge_no_author(action, ret_verdict);
     } else if (found->result == CHECK_TEMPERROR || found->result == CHECK_PERMERROR) {
         ret_verdict->action = milder(action, ACTION_TAG);
     }

@@ -8,7 +8,8 @@
  * record, or with one that asks for nothing: none.
  *
  * action = reject follows the owner: 550 5.7.1 for p=reject, nothing but the mark for quarantine, and
- * 451 4.7.1 for a temperror behind which a reject may stand. A milder action bounds what is done.
+ * 451 4.7.1 for a temperror behind which a reject may stand; 550 5.7.1 also where no author can be told, or
+ * more than one. A milder action bounds what is done.
  */
 #ifndef FILTERS_DMARC_H
 #define FILTERS_DMARC_H
