@@ -119,6 +119,22 @@ bool checker_is_idle(const struct checker *checker)
                                dns_client_is_idle(checker->dns));
 }
 
+void checker_log_stats(const struct checker *checker, uint32_t worker)
+{
+    if (checker->is_on) {
+        const struct checker_stats *stats = &checker->stats;
+        const struct dns_client_stats *dns = dns_client_stats(checker->dns);
+        log_line(
+            LEVEL_INFO,
+            "worker %u: %llu messages checked, %llu tagged, %llu refused, %llu with a temperror; "
+            "DNS: %llu questions sent, %llu answered by the cache, %llu strangers dropped",
+            worker, (unsigned long long)stats->checked, (unsigned long long)stats->tagged,
+            (unsigned long long)stats->refused, (unsigned long long)stats->temperrors,
+            (unsigned long long)dns->messages, (unsigned long long)dns->hits,
+            (unsigned long long)dns->strangers);
+    }
+}
+
 void checker_destroy(struct checker *checker)
 {
     if (checker->is_on) {

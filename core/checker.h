@@ -14,7 +14,16 @@ struct dns_zone;
 struct dnsbl_watch;
 struct loop;
 
+/* What came of the messages; for the meter. */
+struct checker_stats {
+    uint64_t checked;    /* messages with a verdict */
+    uint64_t tagged;     /* of them, with a bad result that changed nothing */
+    uint64_t refused;    /* 4xx and 5xx of ours, recipients included */
+    uint64_t temperrors; /* messages of which something could not be found out */
+};
+
 struct checker {
+    struct checker_stats stats;
     bool is_on;
     bool is_stopped;
     const struct config *config;
@@ -34,6 +43,9 @@ int checker_create(struct checker *checker, const struct config *config, struct 
 /* No session is left that could ask: turns of the loop follow until it is idle. Harmless again. */
 void checker_stop(struct checker *checker);
 bool checker_is_idle(const struct checker *checker);
+
+/* One line, when a worker ends. */
+void checker_log_stats(const struct checker *checker, uint32_t worker);
 
 /* It must be idle (assert). */
 void checker_destroy(struct checker *checker);

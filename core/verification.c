@@ -153,6 +153,33 @@ bool verification_is_awaited(const struct session *session)
            (screening != NULL && chain_is_awaited(&screening->chain));
 }
 
+static bool has_temperror(const struct findings *findings)
+{
+    bool result =
+        findings->spf.result == CHECK_TEMPERROR || findings->dmarc.result == CHECK_TEMPERROR;
+    for (uint32_t i = 0; i < findings->dkim.count; i++) {
+        result = result || findings->dkim.signatures[i].result == CHECK_TEMPERROR;
+    }
+    for (uint32_t i = 0; i < findings->dnsbl.zone_count; i++) {
+        result = result || findings->dnsbl.zones[i].is_temperror;
+    }
+    for (uint32_t i = 0; i < findings->rhsbl.zone_count; i++) {
+        result = result || findings->rhsbl.zones[i].is_temperror;
+    }
+    return result;
+}
+
+static void count(struct checker_stats *stats, enum filter_phase phase,
+                  const struct verification *v)
+{
+    stats->refused += v->verdict.action >= ACTION_DEFER;
+    if (phase == PHASE_EOM) {
+        stats->checked++;
+        stats->tagged += v->verdict.action == ACTION_TAG;
+        stats->temperrors += has_temperror(&v->findings);
+    }
+}
+
 const struct verdict *verification_judge(struct session *session, enum filter_phase phase)
 {
     struct verification *v = session->transaction->verification;
@@ -165,6 +192,7 @@ const struct verdict *verification_judge(struct session *session, enum filter_ph
             v->verdict = verdict;
         }
     }
+    count(&session->worker->checker.stats, phase, v);
     return &v->verdict;
 }
 

@@ -54,7 +54,8 @@ void verification_finish(struct verification *verification);
 bool verification_await(struct session *session, enum filter_phase phase);
 bool verification_is_awaited(const struct session *session);
 
-/* What the checks that are due by `phase` say, the strongest of them; kept in the transaction. */
+/* What the checks that are due by `phase` say, the strongest of them; kept in the transaction, and
+ * counted. */
 const struct verdict *verification_judge(struct session *session, enum filter_phase phase);
 
 /* Finds the fields that have to go: forged Authentication-Results, and those named as our own trace

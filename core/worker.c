@@ -354,4 +354,5 @@ void worker_run(struct worker *worker)
     }
     log_buffer_flush(&worker->log);
     worker_log_stats(worker);
+    checker_log_stats(&worker->checker, worker->index);
 }

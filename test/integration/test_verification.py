@@ -275,6 +275,11 @@ def test_lies_are_not_believed_and_mail_flows(weir, sink, nsd, stops, deed):
     assert record["checks"]["dmarc"]["result"] == "temperror", record["checks"]
     assert record["verdict"] == "tag"
     assert time.monotonic() - began < 10
+    proxy.end()
+    counted = [line for line in proxy.plain() if "1 messages checked, 1 tagged" in line]
+    assert len(counted) == 1 and "0 refused, 1 with a temperror" in counted[0], proxy.plain()
+    assert deed not in ("id", "name", "case", "type", "flood") or \
+        " 0 strangers dropped" not in counted[0], counted
 
 
 def test_no_answer_delays_nobody_else(weir, sink, nsd, stops):
