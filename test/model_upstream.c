@@ -135,7 +135,8 @@ static void check_order(struct model *model, const struct model_conn *conn, enum
     }
 }
 
-static void take_effect(struct model_conn *conn, enum model_stage stage, const char *answer)
+static void take_effect(struct model *model, struct model_conn *conn, enum model_stage stage,
+                        const char *answer)
 {
     bool good = answer[0] == '2';
     if (stage == STAGE_EHLO) {
@@ -151,6 +152,7 @@ static void take_effect(struct model_conn *conn, enum model_stage stage, const c
         conn->rcpts++;
     } else if (stage == STAGE_DATA) {
         conn->in_data = strncmp(answer, "354", 3) == 0;
+        model->begun += conn->in_data;
         conn->body_told = false;
     }
 }
@@ -182,7 +184,7 @@ static void on_line(struct model *model, struct model_conn *conn, const char *li
     }
     const char *answer =
         stage == STAGE_COUNT ? "500 5.5.1 what?\r\n" : ask(model, conn, stage, line, len);
-    take_effect(conn, stage, answer);
+    take_effect(model, conn, stage, answer);
     if (say(model, conn, answer) && stage == STAGE_QUIT) {
         conn_close(model, conn);
     }
@@ -213,7 +215,7 @@ static void on_message(struct model *model, struct model_conn *conn, const char 
     if (answer[0] == '2' && answer != MODEL_SILENT) {
         model->messages++;
     }
-    take_effect(conn, STAGE_EOM, answer);
+    take_effect(model, conn, STAGE_EOM, answer);
     conn->is_failed = conn->in_chunk && answer[0] != '2';
     conn->has_mail = conn->is_failed;
     conn->in_data = false;
@@ -272,6 +274,7 @@ static void on_bdat(struct model *model, struct model_conn *conn, const char *li
     if (conn->rcpts == 0 || conn->is_failed || !conn->offers_chunking) {
         violate(model, "BDAT without a recipient or where it is not offered");
     }
+    model->begun++;
     conn->in_chunk = true;
     conn->body_told = false;
 }
@@ -406,4 +409,13 @@ bool model_settle(struct model *model, uint32_t turns_max)
         }
     }
     return false;
+}
+
+void model_hang_up(struct model *model)
+{
+    for (uint32_t i = 0; i < MODEL_CONNS_MAX; i++) {
+        if (model->conns[i].fd >= 0) {
+            conn_close(model, &model->conns[i]);
+        }
+    }
 }

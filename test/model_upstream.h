@@ -66,6 +66,7 @@ struct model {
     const char *ehlo; /* the reply to EHLO; default has PIPELINING 8BITMIME SMTPUTF8 DSN */
     uint32_t drip;    /* > 0: answers go out in pieces of so many bytes, one a turn */
     uint32_t connections;
+    uint32_t begun;    /* messages: a 354, or a BDAT */
     uint32_t chunks;   /* BDATs whose octets came */
     uint32_t messages; /* accepted with a 2xx of ours after a complete message */
     uint32_t violations;
@@ -86,6 +87,9 @@ uint32_t model_canonical(const char *bytes, uint32_t len, char *out);
 
 /* Accepts, reads, answers. True when it did anything. */
 bool model_act(struct model *model);
+
+/* Closes all connections, without a word. */
+void model_hang_up(struct model *model);
 
 /* Turns of worker and model until both stand still (time does not pass). False when that takes more
  * than turns_max. */

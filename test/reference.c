@@ -75,7 +75,7 @@ static int data(struct reference *r, enum action action)
     if (r->accepted == 0) {
         return own(r, 554);
     }
-    int code = r->chunking ? 354 : r->plan.data;
+    int code = r->chunking || r->checking ? 354 : r->plan.data;
     if (code == 354) {
         r->in_body = true;
         return code;
@@ -86,8 +86,8 @@ static int data(struct reference *r, enum action action)
 
 static int body(struct reference *r, enum action action)
 {
-    bool is_late = r->chunking && action == ACT_BODY_LONG && r->plan.data != 354;
-    int code = is_late ? r->plan.data : r->plan.eom;
+    bool hears_data = r->checking ? !r->chunking : r->chunking && action == ACT_BODY_LONG;
+    int code = hears_data && r->plan.data != 354 ? r->plan.data : r->plan.eom;
     forget(r);
     if (action == ACT_BODY_BAD) {
         return own(r, 550);

@@ -52,6 +52,7 @@ struct plan {
 struct reference {
     bool mail_at_once; /* contact = mail */
     bool chunking;     /* the upstream offers it: it hears DATA behind the client's, if at all */
+    bool checking;     /* messages are held back: it hears DATA behind the message, if at all */
     bool has_size;     /* the upstream offers SIZE, so we do after EHLO */
     uint32_t errors_max;
     uint32_t commands_max;

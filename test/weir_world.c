@@ -16,18 +16,19 @@
 #include "net/loop_backend.h"
 #include "test/sim_priv.h"
 
-enum { SESSIONS_MAX = 64, UPSTREAM_PORT = 2626, CLIENT_PORT = 30000 };
+enum { SESSIONS_MAX = 64, UPSTREAM_PORT = 2626, CLIENT_PORT = 30000, DNS_PORT = 53 };
 
 /* Without servers and without a zone all questions fail at once; a test may set a zone of its own. */
 static void fill_checks(struct config *config, const struct weir_options *options)
 {
     const char *mode = getenv("SIM_VERIFY"); /* the same tests with other ways of a message */
     config->verify_mode = options->verify;
-    if (mode != NULL && options->verify == VERIFY_OFF) {
+    if (mode != NULL && strcmp(mode, "off") != 0 && options->verify == VERIFY_OFF &&
+        !options->unchecked) {
         assert(strcmp(mode, "hold") == 0 || strcmp(mode, "stream") == 0);
         config->verify_mode = mode[0] == 'h' ? VERIFY_HOLD : VERIFY_STREAM;
     }
-    config->verify_deadline_ms = 20 * 1000;
+    config->verify_deadline_ms = options->deadline_ms > 0 ? options->deadline_ms : 20 * 1000;
     config->hold_memory = options->hold_memory > 0 ? options->hold_memory : 256 * 1024;
     (void)snprintf(config->spool_dir, sizeof(config->spool_dir), "/sim");
     (void)snprintf(config->trace_header, sizeof(config->trace_header), "X-Mailweir");
@@ -42,6 +43,13 @@ static void fill_checks(struct config *config, const struct weir_options *option
     verify->dkim.action = ACTION_TAG;
     verify->dkim.signatures_max = 8;
     verify->dmarc.action = ACTION_TAG;
+}
+
+static struct sockaddr_in loopback(uint16_t port)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    return address;
 }
 
 static void fill_config(struct config *config, const struct weir_options *options)
@@ -79,8 +87,7 @@ static void fill_config(struct config *config, const struct weir_options *option
     upstream->pool_max_age_ms = 600 * 1000;
     upstream->lease_hold_ms = options->lease_hold_ms > 0 ? options->lease_hold_ms : 2000;
     struct config_server *server = &upstream->servers[0];
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(UPSTREAM_PORT)};
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    struct sockaddr_in address = loopback(UPSTREAM_PORT);
     memcpy(&server->address.addr, &address, sizeof(address));
     server->address.len = sizeof(address);
     (void)snprintf(server->address.text, sizeof(server->address.text), "127.0.0.1:%d",
@@ -88,6 +95,16 @@ static void fill_config(struct config *config, const struct weir_options *option
     (void)snprintf(server->name, sizeof(server->name), "127.0.0.1:%d", UPSTREAM_PORT);
     server->weight = 1;
     server->max = 200;
+}
+
+static void listen_for_questions(struct weir *weir)
+{
+    struct sockaddr_in address = loopback(DNS_PORT);
+    struct config_dns *dns = &weir->config.dns;
+    memcpy(&dns->servers[0], &address, sizeof(address));
+    dns->server_count = 1;
+    weir->dns = sim_listen(weir->sim, (const struct sockaddr *)&address, sizeof(address));
+    assert(weir->dns >= 0);
 }
 
 struct weir *weir_create(const struct weir_options *options)
@@ -109,6 +126,11 @@ struct weir *weir_create(const struct weir_options *options)
     result = loop_create(&weir->loop, &loop_sim, &limits, weir->sim);
     assert(result == 0);
     weir->shared.config = &weir->config;
+    weir->shared.zone = options->zone;
+    weir->dns = -1;
+    if (options->has_dns) {
+        listen_for_questions(weir);
+    }
     upstream_init(&weir->shared.upstreams[0], &weir->config.upstreams[0]);
     (void)upstream_note_up(&weir->shared.upstreams[0].servers[0], options->extensions, 0, 0);
     handoff_init(&weir->handoff);
@@ -172,6 +194,11 @@ bool weir_is_checking(const struct weir *weir)
     return weir->config.verify_mode != VERIFY_OFF;
 }
 
+bool weir_is_streaming(const struct weir *weir)
+{
+    return weir->config.verify_mode == VERIFY_STREAM;
+}
+
 const char *weir_behind_results(const char *message)
 {
     static const char name[] = "Authentication-Results: mx.example.org;";
@@ -187,8 +214,10 @@ const char *weir_behind_results(const char *message)
 uint64_t weir_memory(const struct weir *weir)
 {
     uint64_t bufs = weir->loop->bufs.count - weir->loop->bufs.free_count;
-    return bufs * (BUF_HEADROOM + BUF_SIZE) +
-           (uint64_t)weir->worker->chunks.used * weir->worker->chunks.item_size;
+    const struct pool *chunks = &weir->worker->chunks;
+    const struct pool *blocks = &weir->worker->checker.messages.blocks;
+    return bufs * (BUF_HEADROOM + BUF_SIZE) + (uint64_t)chunks->used * chunks->item_size +
+           (uint64_t)blocks->used * blocks->item_size;
 }
 
 int weir_dial(struct weir *weir)

@@ -21,6 +21,7 @@ struct weir {
     struct shared shared;
     struct handoff handoff;
     int listener; /* where upstream connections arrive */
+    int dns;      /* where questions arrive; -1: there is no server */
     uint32_t dialled;
 };
 
@@ -31,9 +32,13 @@ struct weir_options {
     uint32_t buf_count;  /* default 256 */
     uint32_t pool_idle;  /* default 0: a new upstream connection for each transaction */
     bool no_received;    /* received_header = no */
+    bool unchecked;      /* VERIFY_OFF, whatever SIM_VERIFY says */
     enum config_verify_mode verify;
-    uint64_t hold_memory;  /* default 256k */
-    int64_t lease_hold_ms; /* default 2000 */
+    const struct dns_zone *zone; /* answers questions at once; borrowed */
+    bool has_dns;                /* what the zone does not know is asked at weir->dns */
+    int64_t deadline_ms;         /* of the checks; default 20000 */
+    uint64_t hold_memory;        /* default 256k */
+    int64_t lease_hold_ms;       /* default 2000 */
 };
 
 /* The configuration may be changed until the first weir_dial(). Limits have the defaults of
@@ -48,7 +53,8 @@ void weir_destroy(struct weir **weir);
  * behind, or NULL. */
 const char *weir_leftover(const struct weir *weir);
 
-/* Bytes of receive buffers and chunks that are in use: what clients and upstreams can make grow. */
+/* Bytes of receive buffers, chunks and blocks of held messages that are in use: what clients and
+ * upstreams can make grow. */
 uint64_t weir_memory(const struct weir *weir);
 
 /* A client connects; the actor's end. */
@@ -62,6 +68,7 @@ void weir_wait(struct weir *weir);
 
 /* Messages are held, or streamed, since the test or SIM_VERIFY asks for it. */
 bool weir_is_checking(const struct weir *weir);
+bool weir_is_streaming(const struct weir *weir);
 
 /* A message that arrived: what stands behind our results on top of it, if there are any. */
 const char *weir_behind_results(const char *message);

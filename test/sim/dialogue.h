@@ -86,16 +86,10 @@ static inline bool dialogue_watch(void *arg)
 
 /* ---- a world and a client in it ---- */
 
-static inline void open_world(struct dialogue *world, enum config_contact contact)
+static inline void open_world_with(struct dialogue *world, const struct weir_options *options)
 {
     memset(world, 0, offsetof(struct dialogue, model));
-    world->weir = weir_create(&(struct weir_options){
-        .sim = {.seed = 1, .fd_count = 256},
-        .contact = contact,
-        .extensions = EXT_PIPELINING | EXT_8BITMIME | EXT_SIZE,
-        .buf_count = 64,
-        .pool_idle = 4,
-    });
+    world->weir = weir_create(options);
     model_init(&world->model, world->weir);
     world->model.script = dialogue_script;
     world->model.arg = world;
@@ -106,6 +100,23 @@ static inline void open_world(struct dialogue *world, enum config_contact contac
     world->resets = 0;
     world->datas = 0;
     world->sink = NULL;
+}
+
+static inline struct weir_options usual_options(enum config_contact contact)
+{
+    return (struct weir_options){
+        .sim = {.seed = 1, .fd_count = 256},
+        .contact = contact,
+        .extensions = EXT_PIPELINING | EXT_8BITMIME | EXT_SIZE,
+        .buf_count = 64,
+        .pool_idle = 4,
+    };
+}
+
+static inline void open_world(struct dialogue *world, enum config_contact contact)
+{
+    struct weir_options options = usual_options(contact);
+    open_world_with(world, &options);
 }
 
 static inline void open_client(struct dialogue *world, struct client *client)

@@ -5,16 +5,21 @@
  * connections, short reads and writes, delays, cancels that lose, small queues, a handful of
  * receive buffers, connections that break by chance. Clients close, half-close, reset, fall silent
  * or stop reading at a random byte; so does the upstream, or it answers with a refusal, a 421 or
- * half a reply; and now and then the worker is told to drain or to stop.
+ * half a reply; and now and then the worker is told to drain or to stop. Where messages are checked,
+ * the answers from DNS come late or never, long messages go to files that fill up or cannot be read, and
+ * connections are given back in mid-message, so that the envelope is said once more.
  *
  * Every transaction has a salt: in its addresses, its message and the upstream's replies to it.
  *
- *   no false 250        a client's 2xx behind its message: the model has accepted that message,
- * whole no truncation       every message that the model sees an end of is one of ours, whole no
- * mix-up           no reply reaches a client that carries another transaction's salt no more, no
- * less    never more replies than commands, but for one 421 at the end nothing stuck       all is
- * over within a bounded number of turns and of virtual time nothing left        no session, lease,
- * buffer, descriptor; no violation at the model same seed           same trace
+ *   no false 250    a client's 2xx behind its message: the model has accepted that message, whole
+ *   no truncation   every message that the model sees an end of is one of ours, whole
+ *   no mix-up       no reply reaches a client that carries another transaction's salt
+ *   no more         never more replies than commands, but for one 421 at the end
+ *   in its time     `hold`: the upstream hears of a message when its client has said all of it;
+ *                   `stream`: of its end
+ *   nothing stuck   all is over within a bounded number of turns and of virtual time
+ *   nothing left    no session, lease, buffer, descriptor; no violation at the model
+ *   same seed       same trace
  *
  * SIM_ENDINGS (default 3000) is the number of seeds, SIM_SEED (default 1) the first one.
  */
@@ -31,13 +36,14 @@
 #include "core/lease.h"
 #include "core/session.h"
 #include "test/model_upstream.h"
+#include "test/own_replies.h"
 #include "test/weir_client.h"
 
 enum {
     PARTIES_MAX = 8,
     TRANSACTIONS_MAX = 3,
     KINDS_MAX = 16,
-    OUT_MAX = 16384,
+    OUT_MAX = 65536,
     IN_MAX = 32768,
     SALT_SIZE = 32,
     TURNS_MAX = 200000,
@@ -60,6 +66,7 @@ struct party {
     enum ending ending;
     uint64_t end_at; /* bytes sent when it happens */
     uint64_t sent;
+    uint64_t eom_at; /* bytes sent when all of its message is */
     int64_t deaf_until_ms;
     enum phase phase;
     uint32_t step; /* of the envelope: 0 MAIL, then the RCPTs, then DATA */
@@ -92,8 +99,9 @@ struct run {
     uint64_t messages;
     uint64_t acknowledged;
     uint64_t repeated;
-    uint64_t whole;    /* went with BDAT */
-    uint64_t too_long; /* had to wait for a 354 of the upstream's */
+    uint64_t whole;                       /* went with BDAT */
+    uint64_t states[SESSION_STATE_COUNT]; /* turns that a session was in a state */
+    uint64_t spooled;                     /* turns with a spool file */
 };
 
 static struct run run; /* 10 MB, used by one seed after the other */
@@ -120,7 +128,11 @@ static uint32_t body_lines(const char *salt)
     for (const char *at = salt; *at != '\0'; at++) {
         sum = sum * 31 + (uint8_t)*at;
     }
-    return sum % 8 == 0 ? sum / 8 % 250 : sum / 8 % 6;
+    if (sum % 8 != 0) {
+        return sum / 8 % 6;
+    }
+    bool is_held = weir_is_checking(run.weir) && sum / 8 % 2 == 0;
+    return sum / 16 % (is_held ? 1000 : 250);
 }
 
 /* The message of a transaction: everything in it follows from the salt. */
@@ -257,6 +269,19 @@ static const char *bad_answer(struct model_conn *conn, enum model_stage stage, c
     return draw(2) == 0 ? MODEL_DROP : MODEL_SILENT;
 }
 
+/* A message that is checked does not go on before it has been heard. */
+static void check_time(enum model_stage stage, const char *salt)
+{
+    bool is_about_message = stage == STAGE_DATA || stage == STAGE_BODY;
+    uint32_t client = 0;
+    if (!weir_is_checking(run.weir) ||
+        (stage != STAGE_EOM && (weir_is_streaming(run.weir) || !is_about_message))) {
+        return;
+    }
+    check(sscanf(salt, "c%u", &client) == 1 && client < PARTIES_MAX, "a salt of nobody");
+    check(run.parties[client].sent >= run.parties[client].eom_at, "before all of it has been said");
+}
+
 static const char *script(struct model *model, struct model_conn *conn, enum model_stage stage,
                           const char *line, uint32_t len)
 {
@@ -273,6 +298,7 @@ static const char *script(struct model *model, struct model_conn *conn, enum mod
         check_message(line, len - 3, salt);
         check(strcmp(salt, run.salts[slot]) == 0, "a message in another's envelope");
     }
+    check_time(stage, run.salts[slot]);
     const char *answer = good_answer(stage, run.salts[slot]);
     if (run.fuse[slot] > 0 && --run.fuse[slot] == 0) {
         answer = bad_answer(conn, stage, answer, run.salts[slot]);
@@ -317,6 +343,7 @@ static void say_body(struct party *party)
 {
     party->out_len += body_of(party->salt, party->out + party->out_len, OUT_MAX - party->out_len);
     say(party, KIND_EOM, ".\r\n");
+    party->eom_at = party->sent + party->out_len;
     if (draw(4) == 0) {
         say(party, KIND_OTHER, "NOOP\r\n"); /* in the same segment as the end-of-data */
     }
@@ -335,6 +362,7 @@ static void choose_phase(struct party *party)
     } else if (party->phase != AT_ENVELOPE) {
         party->phase = party->transactions > 0 ? AT_ENVELOPE : AT_QUIT;
         party->step = 0;
+        party->eom_at = UINT64_MAX; /* of the next message: not said yet */
     }
 }
 
@@ -411,7 +439,8 @@ static void hear(struct party *party, const char *text, uint32_t len)
     check(party->kind_count > 0 || party->phase == AT_GREETING || code == 421,
           "a reply that nobody waits for");
     enum kind kind = party->kind_count > 0 ? (enum kind)party->kinds[0] : KIND_OTHER;
-    if (!is_ours(line)) {
+    bool is_held = weir_is_checking(run.weir);
+    if (!is_ours(line) && !(kind == KIND_EOM && is_held && own_reply_to_held(line))) {
         check(find_salt(line, len, salt), "a reply that is neither ours nor the upstream's");
         check(strcmp(salt, party->salt) == 0, "another's reply");
         check(kind != KIND_OTHER && kind != KIND_QUIT, "an upstream's reply to a command of ours");
@@ -582,7 +611,26 @@ static struct weir_options world_options(void)
         .extensions = EXT_8BITMIME,
         .buf_count = draw(3) == 0 ? 4 : 32,
         .pool_idle = draw(4),
+        .has_dns = draw(2) == 0, /* it never answers */
+        .hold_memory = draw(2) == 0 ? 1 : 0,
+        .deadline_ms = 1 + draw(8000),
     };
+}
+
+static void prepare_holding(void)
+{
+    struct sim_files files = {0};
+    if (draw(4) == 0) {
+        files.space_max = draw(60000);
+    } else if (draw(8) == 0) {
+        files.read_error = -EIO;
+    } else if (draw(8) == 0) {
+        files.open_error = -EROFS;
+    }
+    sim_set_files(run.weir->sim, &files);
+    if (draw(3) == 0) {
+        run.weir->config.upstreams[0].lease_hold_ms = draw(2); /* at once */
+    }
 }
 
 static void prepare(uint64_t seed)
@@ -598,6 +646,7 @@ static void prepare(uint64_t seed)
     if (draw(4) == 0) {
         run.weir->config.upstreams[0].servers[0].max = 1 + draw(2); /* the others have to wait */
     }
+    prepare_holding();
     model_init(&run.model, run.weir);
     run.model.script = script;
     run.model.drip = draw(4) == 0 ? 1 + draw(9) : 0;
@@ -619,13 +668,15 @@ static void check_bodies(void)
     }
 }
 
-/* How often a session has the upstream wait for a 354 in mid-message, in turns. */
-static void note_open(void)
+/* Where sessions are, in turns. */
+static void note_states(void)
 {
     struct list_node *head = &run.weir->worker->session_list;
     for (struct list_node *node = head->next; node != head; node = node->next) {
-        run.too_long += list_entry(node, struct session, node)->state == SESSION_OPEN;
+        const struct session *session = list_entry(node, struct session, node);
+        run.states[session->state]++;
     }
+    run.spooled += sim_file_bytes(run.weir->sim) > 0;
 }
 
 /* One turn of everybody; true when anything moved. */
@@ -634,7 +685,7 @@ static bool everybody(bool *ret_over)
     bool moved = weir_turn(run.weir);
     moved |= model_act(&run.model);
     check_bodies();
-    note_open();
+    note_states();
     *ret_over = true;
     uint32_t first = draw(run.party_count);
     for (uint32_t i = 0; i < run.party_count; i++) {
@@ -666,11 +717,7 @@ static void run_to_the_end(void)
 
 static uint64_t finish(void)
 {
-    for (uint32_t i = 0; i < MODEL_CONNS_MAX; i++) {
-        if (run.model.conns[i].fd >= 0) {
-            sim_close(run.weir->sim, run.model.conns[i].fd);
-        }
-    }
+    model_hang_up(&run.model);
     check(run.model.violations == 0, run.model.violations == 0 ? "" : run.model.violation);
     run.whole += run.model.chunks;
     uint64_t trace = sim_trace(run.weir->sim);
@@ -689,6 +736,23 @@ static uint64_t number_from(const char *name, uint64_t otherwise)
 {
     const char *text = getenv(name);
     return text != NULL ? strtoull(text, NULL, 10) : otherwise;
+}
+
+/* Every way of a message has been gone. */
+static void assert_ways(uint64_t count)
+{
+    const char *mode = getenv("SIM_VERIFY");
+    bool is_off = mode == NULL || strcmp(mode, "off") == 0;
+    if (is_off) {
+        assert_true(run.states[SESSION_GATHER] > count);
+        assert_true(run.states[SESSION_BODY] > count);
+        return;
+    }
+    assert_true(run.states[SESSION_HOLD] > count);
+    assert_true(run.states[SESSION_VERDICT] > count);
+    assert_true(run.states[SESSION_DELIVER] > count / 20);
+    assert_true(run.states[SESSION_REPLAY] > count / 20);
+    assert_true(strcmp(mode, "stream") == 0 || run.spooled > count);
 }
 
 static void test_endings(void **state)
@@ -714,10 +778,11 @@ static void test_endings(void **state)
         assert_true(run.acknowledged > count);        /* most of it is mail that goes through */
         assert_true(run.messages > run.acknowledged); /* and some replies are lost */
         assert_true(run.whole > run.messages / 4);
-        assert_true(run.too_long > count / 20);
+        assert_true(run.states[SESSION_OPEN] > count / 20); /* a 354 is waited for */
         for (uint32_t i = 0; i < END_COUNT; i++) {
             assert_true(run.endings[i] > count / 20);
         }
+        assert_ways(count);
     }
 }
 

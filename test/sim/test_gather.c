@@ -1,7 +1,8 @@
 /*
  * test_gather - a short message that goes over whole with BDAT, and what becomes of one that does
  * not: too long, too slow, refused, cut, its upstream lost. One test a rule; every edge of the
- * states GATHER and OPEN.
+ * states GATHER and OPEN. Messages that are checked never get there: test_hold has the same rules for
+ * them.
  */
 #include "core/session.h"
 #include "test/sim/dialogue.h"
@@ -10,6 +11,21 @@ enum { LONG = 30000, MESSAGE_MAX = 32768, LEAD = 12 };
 
 static struct dialogue world; /* 10 MB, used by one test after the other */
 static char message[MESSAGE_MAX];
+
+/* The upstream offers CHUNKING, and nothing is checked. */
+static void open_gathering_world(enum config_contact contact)
+{
+    struct weir_options options = usual_options(contact);
+    options.unchecked = true;
+    open_world_with(&world, &options);
+    world.model.ehlo = "250-up.example\r\n250-CHUNKING\r\n250-PIPELINING\r\n250 8BITMIME\r\n";
+}
+
+static void open_gathering_session(enum config_contact contact)
+{
+    open_gathering_world(contact);
+    say_hello(&world, &world.client);
+}
 
 static enum session_state state_now(void)
 {
@@ -74,7 +90,7 @@ static void test_short_message_goes_whole(void **state)
     (void)state;
     static const enum config_contact contacts[] = {CONTACT_RCPT, CONTACT_MAIL, CONTACT_CONNECT};
     for (uint32_t i = 0; i < 3; i++) {
-        open_chunking_session(&world, contacts[i]);
+        open_gathering_session(contacts[i]);
         deliver(&world.client);
         deliver(&world.client);
         assert_int_equal(world.model.chunks, 2);
@@ -88,7 +104,7 @@ static void test_short_message_goes_whole(void **state)
 static void test_off_means_data(void **state)
 {
     (void)state;
-    open_world(&world, CONTACT_RCPT);
+    open_gathering_world(CONTACT_RCPT);
     world.weir->config.upstreams[0].chunking = CHUNKING_OFF;
     world.model.ehlo = "250-up.example\r\n250 CHUNKING\r\n";
     say_hello(&world, &world.client);
@@ -106,7 +122,7 @@ static void test_every_length_arrives(void **state)
     uint32_t chunks = 0;
     uint32_t datas = 0;
     for (uint32_t i = 0; i < sizeof(around) / sizeof(around[0]); i++) {
-        open_chunking_session(&world, CONTACT_RCPT);
+        open_gathering_session(CONTACT_RCPT);
         world.weir->config.received_header = true;
         for (uint32_t len = around[i] - 5; len < around[i] + 10; len++) {
             make_message(len, message);
@@ -126,7 +142,7 @@ static void test_empty_message(void **state)
 {
     (void)state;
     for (uint32_t i = 0; i < 2; i++) {
-        open_chunking_session(&world, CONTACT_RCPT);
+        open_gathering_session(CONTACT_RCPT);
         world.weir->config.received_header = i == 0;
         say_envelope(&world.client);
         expect(&world.client, ".", "250 2.0.0 taken\r\n");
@@ -139,7 +155,7 @@ static void test_empty_message(void **state)
 static void test_what_stands_behind_is_the_next_command(void **state)
 {
     (void)state;
-    open_chunking_session(&world, CONTACT_RCPT);
+    open_gathering_session(CONTACT_RCPT);
     say_envelope(&world.client);
     say(&world.client, "x: y\r\n\r\n..b\r\n.\r\nNOOP\r\nVRFY x\r\n");
     expect_reply(&world.client, "250 2.0.0 taken\r\n");
@@ -152,7 +168,7 @@ static void test_what_stands_behind_is_the_next_command(void **state)
 static void test_message_that_came_with_data(void **state)
 {
     (void)state;
-    open_chunking_session(&world, CONTACT_RCPT);
+    open_gathering_session(CONTACT_RCPT);
     say(&world.client, "MAIL FROM:<a@b.c>\r\nRCPT TO:<d@e.f>\r\nDATA\r\nx: y\r\n\r\n.\r\nNOOP\r\n");
     expect_reply(&world.client, "250 ");
     expect_reply(&world.client, "250 ");
@@ -177,7 +193,7 @@ static void test_refused_message_costs_no_connection(void **state)
         {"x: y\r\n\r\n0123456789012345678901234567890123456789\r\n.", "552 5.3.4 "},
     };
     for (uint32_t i = 0; i < 2 * sizeof(rows) / sizeof(rows[0]); i++) {
-        open_chunking_session(&world, i % 2 == 0 ? CONTACT_RCPT : CONTACT_CONNECT);
+        open_gathering_session(i % 2 == 0 ? CONTACT_RCPT : CONTACT_CONNECT);
         world.weir->config.message_size = 40;
         say_envelope(&world.client);
         expect(&world.client, rows[i / 2].body, rows[i / 2].reply);
@@ -192,7 +208,7 @@ static void test_refused_message_costs_no_connection(void **state)
 static void test_loop_is_refused(void **state)
 {
     (void)state;
-    open_chunking_session(&world, CONTACT_RCPT);
+    open_gathering_session(CONTACT_RCPT);
     say_envelope(&world.client);
     for (uint32_t i = 0; i <= TRANSACTION_HOPS_MAX; i++) {
         say(&world.client, "Received: x\r\n");
@@ -206,7 +222,7 @@ static void test_loop_is_refused(void **state)
 static void test_refused_message_gives_its_lease_back(void **state)
 {
     (void)state;
-    open_chunking_session(&world, CONTACT_RCPT);
+    open_gathering_session(CONTACT_RCPT);
     say_envelope(&world.client);
     say(&world.client, "bare\n");
     client_settle(&world.client);
@@ -224,7 +240,7 @@ static void test_refused_message_gives_its_lease_back(void **state)
 static void test_long_message_goes_as_it_comes(void **state)
 {
     (void)state;
-    open_chunking_session(&world, CONTACT_RCPT);
+    open_gathering_session(CONTACT_RCPT);
     make_message(LONG, message);
     deliver_pieces(LONG, 4096);
     assert_int_equal(world.model.chunks, 0);
@@ -239,7 +255,7 @@ static void test_slow_message_goes_as_it_comes(void **state)
 {
     (void)state;
     for (uint32_t i = 0; i < 3; i++) {
-        open_chunking_session(&world, CONTACT_RCPT);
+        open_gathering_session(CONTACT_RCPT);
         make_message(1000, message);
         say_envelope(&world.client);
         uint32_t first = i * 400; /* of nothing as well */
@@ -261,7 +277,7 @@ static void test_slow_message_goes_as_it_comes(void **state)
 static void test_silent_client_is_left(void **state)
 {
     (void)state;
-    open_chunking_session(&world, CONTACT_RCPT);
+    open_gathering_session(CONTACT_RCPT);
     say_envelope(&world.client);
     expect_reply(&world.client, "421 4.4.2 timeout while waiting for the message\r\n");
     assert_true(world.client.waited_ms >= 180 * 1000 && world.client.waited_ms <= 182 * 1000);
@@ -273,7 +289,7 @@ static void test_silent_client_is_left(void **state)
 static void test_session_time_is_over(void **state)
 {
     (void)state;
-    open_chunking_session(&world, CONTACT_RCPT);
+    open_gathering_session(CONTACT_RCPT);
     world.weir->config.session_timeout_ms = SESSION_GATHER_MS / 2;
     say_envelope(&world.client);
     expect_reply(&world.client, "421 4.4.2 timeout while waiting for the message\r\n");
@@ -307,7 +323,7 @@ static void test_data_refused_in_mid_message(void **state)
     make_message(LONG, message);
     for (uint32_t i = 0; i < 3 * sizeof(open_rows) / sizeof(open_rows[0]); i++) {
         const struct open_row *row = &open_rows[i / 3];
-        open_chunking_session(&world, contacts[i % 3]);
+        open_gathering_session(contacts[i % 3]);
         say_envelope(&world.client);
         world.stage = STAGE_DATA;
         world.answer = row->answer;
@@ -328,7 +344,7 @@ static void test_data_refused_in_mid_message(void **state)
 static void test_421_to_data_ends_the_session(void **state)
 {
     (void)state;
-    open_chunking_session(&world, CONTACT_RCPT);
+    open_gathering_session(CONTACT_RCPT);
     make_message(LONG, message);
     say_envelope(&world.client);
     world.stage = STAGE_DATA;
@@ -343,7 +359,7 @@ static void test_421_to_data_ends_the_session(void **state)
 static void test_data_unanswered(void **state)
 {
     (void)state;
-    open_chunking_session(&world, CONTACT_RCPT);
+    open_gathering_session(CONTACT_RCPT);
     make_message(LONG, message);
     say_envelope(&world.client);
     world.stage = STAGE_DATA;
@@ -362,7 +378,7 @@ static void test_upstream_lost_while_gathering(void **state)
     (void)state;
     static const char *const says[] = {"", "250 2.0.0 taken\r\n", "421 4.4.2 bye\r\n", "5", "x"};
     for (uint32_t i = 0; i < 2 * sizeof(says) / sizeof(says[0]); i++) {
-        open_chunking_session(&world, i % 2 == 0 ? CONTACT_RCPT : CONTACT_CONNECT);
+        open_gathering_session(i % 2 == 0 ? CONTACT_RCPT : CONTACT_CONNECT);
         say_envelope(&world.client);
         say(&world.client, "x: y\r\n");
         client_settle(&world.client);
@@ -400,7 +416,7 @@ static void test_client_that_vanishes_costs_no_connection(void **state)
 {
     (void)state;
     for (uint32_t i = 0; i < 3; i++) {
-        open_chunking_session(&world, CONTACT_RCPT);
+        open_gathering_session(CONTACT_RCPT);
         say_envelope(&world.client);
         send_all("x: y\r\n\r\nbody\r\n", i == 0 ? 0 : LEAD);
         if (i == 2) {
@@ -415,7 +431,7 @@ static void test_client_that_vanishes_costs_no_connection(void **state)
 static void test_client_that_vanishes_while_data_is_open(void **state)
 {
     (void)state;
-    open_chunking_session(&world, CONTACT_RCPT);
+    open_gathering_session(CONTACT_RCPT);
     make_message(LONG, message);
     say_envelope(&world.client);
     world.stage = STAGE_DATA;
@@ -434,7 +450,7 @@ static void test_stop_while_gathering(void **state)
 {
     (void)state;
     for (uint32_t i = 0; i < 2; i++) {
-        open_chunking_session(&world, CONTACT_RCPT);
+        open_gathering_session(CONTACT_RCPT);
         make_message(LONG, message);
         say_envelope(&world.client);
         world.stage = STAGE_DATA;

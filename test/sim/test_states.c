@@ -62,12 +62,13 @@ static void make_error(const struct error_row *row)
     }
     expect(client, "MAIL FROM:<a@example.org>", "250 ");
     expect(client, "RCPT TO:<b@example.org>", "250 ");
-    if (row->body == NULL) {
+    bool is_checking = weir_is_checking(world.weir);
+    if (row->body == NULL && !is_checking) {
         expect(client, "DATA", row->reply);
         return;
     }
-    expect(client, "DATA", "354 ");
-    say(client, row->body);
+    expect(client, "DATA", "354 "); /* of the upstream's answer a checked message's end tells */
+    say(client, row->body == NULL ? "x: y\r\n\r\n" : row->body);
     client_settle(client);
     expect(client, ".", row->reply);
 }
@@ -117,7 +118,12 @@ static void test_connection_is_reset_when_it_has_to_be(void **state)
     world.answer = "451 4.0.0 no\r\n";
     expect(&world.client, "MAIL FROM:<a@example.org>", "250 ");
     expect(&world.client, "RCPT TO:<b@example.org>", "250 ");
-    expect(&world.client, "DATA", world.answer);
+    if (weir_is_checking(world.weir)) {
+        expect(&world.client, "DATA", "354 ");
+        expect(&world.client, "x: y\r\n\r\n.", world.answer);
+    } else {
+        expect(&world.client, "DATA", world.answer);
+    }
     world.answer = NULL;
     deliver(&world.client);
     assert_int_equal(world.resets, 2);
@@ -172,7 +178,7 @@ static void test_white_space_at_the_top_stays_apart(void **state)
         expect(&world.client, text, "250 2.0.0 taken\r\n");
         char expected[32];
         memcpy(expected, rows[i / 3].text, len);
-        if (world.model.chunks > 0) {
+        if (world.model.chunks > 0 || weir_is_checking(world.weir)) {
             len = model_canonical(rows[i / 3].text, len, expected);
         }
         const char *last = world.model.last;
