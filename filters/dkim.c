@@ -298,8 +298,7 @@ static const char *message_fault(const struct header *header)
 static void begin_work(struct work *work, const struct header_field *field)
 {
     const struct facts *facts = work->check->run->facts;
-    struct span value = {facts->header->text + field->value_at,
-                         field->len - (field->value_at - field->at) - 2};
+    struct span value = header_value(facts->header, field);
     const char *fault = field->len > FIELD_MAX ? "the signature field is too long" : NULL;
     if (fault == NULL) {
         fault = dkim_signature_parse(value, &work->signature);
@@ -326,8 +325,7 @@ static bool is_aligned(const struct header *header, const struct header_field *f
                        struct span from_domain)
 {
     struct dkim_tags tags;
-    struct span value = {header->text + field->value_at,
-                         field->len - (field->value_at - field->at) - 2};
+    struct span value = header_value(header, field);
     if (field->len > FIELD_MAX || dkim_tags_parse(value, &tags) < 0) {
         return false;
     }

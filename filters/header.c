@@ -113,6 +113,15 @@ void header_end(struct header *header)
     header->is_complete = true;
 }
 
+struct span header_value(const struct header *header, const struct header_field *field)
+{
+    struct span value = {header->text + field->value_at,
+                         field->len - (field->value_at - field->at)};
+    value.len -= value.len > 0 && value.at[value.len - 1] == '\n' ? 1 : 0;
+    value.len -= value.len > 0 && value.at[value.len - 1] == '\r' ? 1 : 0;
+    return value;
+}
+
 bool header_is(const struct header *header, const struct header_field *field, const char *name)
 {
     return strlen(name) == field->name_len &&

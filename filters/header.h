@@ -16,6 +16,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "filters/span.h"
+
 enum {
     HEADER_TEXT_MAX = 128 * 1024, /* octets kept; a longer section is too_large */
     HEADER_FIELDS_MAX = 2000,
@@ -49,6 +51,9 @@ uint32_t header_feed(struct header *header, const char *bytes, uint32_t len);
 
 /* The message ended, with or without an empty line. */
 void header_end(struct header *header);
+
+/* What follows the colon, without the line end behind it; a line of a malformed section may have none. */
+struct span header_value(const struct header *header, const struct header_field *field);
 
 /* True when the field has that name; case does not matter. */
 bool header_is(const struct header *header, const struct header_field *field, const char *name);
