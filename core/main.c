@@ -8,6 +8,8 @@
  *      -> wait for SIGTERM (drain, then exit 0) or SIGHUP (log file opened again, certificates read
  *         again); a new key for session tickets each hour
  *
+ * --verify is another program in the same file: core/verify_tool.h.
+ *
  * Exit status: 0 after a drain, 1 when the configuration is wrong or the start fails, 2 for bad
  * usage.
  */
@@ -28,6 +30,7 @@
 #include "core/log.h"
 #include "core/process.h"
 #include "core/resolver.h"
+#include "core/verify_tool.h"
 #include "core/worker.h"
 #include "net/dns_zone.h"
 #include "net/loop_backend.h"
@@ -483,8 +486,18 @@ static int usage(FILE *out)
 {
     (void)fprintf(
         out, "usage: mailweir [-t] -c FILE   serve, or with -t check the configuration and exit\n"
-             "       mailweir -V             print the version\n");
+             "       mailweir -V             print the version\n"
+             "       mailweir -h             print this and the manual of --verify\n"
+             "       mailweir --verify FILE  check one message\n");
     return 2;
+}
+
+static int help(void)
+{
+    (void)usage(stdout);
+    (void)fputc('\n', stdout);
+    verify_tool_usage(stdout);
+    return 0;
 }
 
 static int run(struct proxy *proxy)
@@ -540,11 +553,16 @@ int main(int argc, char **argv)
     const char *path = NULL;
     bool check_only = false;
     int option;
-    while ((option = getopt(argc, argv, "c:tV")) != -1) {
+    if (verify_tool_is_asked(argc, argv)) {
+        return verify_tool_run(argc, argv);
+    }
+    while ((option = getopt(argc, argv, "c:htV")) != -1) {
         switch (option) {
         case 'c':
             path = optarg;
             break;
+        case 'h':
+            return help();
         case 't':
             check_only = true;
             break;
