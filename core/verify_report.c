@@ -4,12 +4,13 @@
 #include "core/verify_report.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 
 #include "filters/authres.h"
 #include "filters/dmarc_record.h"
 #include "filters/verify_conf.h"
 
-void verify_report_put(FILE *out, const char *text)
+static void put_escaped(FILE *out, const char *text)
 {
     for (const char *at = text; *at != '\0'; at++) {
         if (*at >= ' ' && *at <= '~' && *at != '\\') {
@@ -20,21 +21,40 @@ void verify_report_put(FILE *out, const char *text)
     }
 }
 
-/* " NAME=VALUE", where there is a value. */
-static void put_named(FILE *out, const char *name, const char *value)
+/* " NAME=VALUE", where there is a value: whether there is one. */
+static bool put_named(FILE *out, const char *name, const char *value)
 {
-    if (value != NULL && value[0] != '\0') {
-        (void)fprintf(out, " %s=", name);
-        verify_report_put(out, value);
+    if (value == NULL || value[0] == '\0') {
+        return false;
+    }
+    (void)fprintf(out, " %s=", name);
+    put_escaped(out, value);
+    return true;
+}
+
+/* What stands before it in the line ends in a colon already, unless names came behind that. */
+static void put_reason(FILE *out, bool has_names, const char *reason)
+{
+    if (reason != NULL && reason[0] != '\0') {
+        (void)fputs(has_names ? ": " : " ", out);
+        put_escaped(out, reason);
     }
 }
 
-static void put_reason(FILE *out, const char *reason)
+/* ---- what went wrong ---- */
+
+int verify_report_fault(const char *what, const char *name, const char *why, const char *remedy)
 {
-    if (reason != NULL && reason[0] != '\0') {
-        (void)fputs(": ", out);
-        verify_report_put(out, reason);
+    (void)fprintf(stderr, "mailweir: %s", what);
+    if (name != NULL) {
+        (void)fputs(" '", stderr);
+        put_escaped(stderr, name);
+        (void)fputc('\'', stderr);
     }
+    (void)fputs(": ", stderr);
+    put_escaped(stderr, why);
+    (void)fprintf(stderr, "; %s\n", remedy);
+    return -EINVAL;
 }
 
 /* ---- the field ---- */
@@ -55,7 +75,7 @@ void verify_report_field(FILE *out, const struct facts *facts)
 static void put_zone(FILE *out, const struct found_zone *zone)
 {
     (void)fputs("; ", out);
-    verify_report_put(out, zone->zone);
+    put_escaped(out, zone->zone);
     (void)fputs(zone->is_listed ? " lists it" : " did not answer", out);
     for (uint32_t i = 0; i < zone->code_count; i++) {
         char code[INET_ADDRSTRLEN];
@@ -72,11 +92,11 @@ static void put_lists(FILE *out, const char *name, const struct found_dnsbl *fou
     }
     (void)fprintf(out, "%s: %s: score %d, threshold %d", name, found->is_over ? "fail" : "pass",
                   found->score, threshold);
-    put_named(out, "domain", found->subject);
+    (void)put_named(out, "domain", found->subject);
     for (uint32_t i = 0; i < found->zone_count; i++) {
         put_zone(out, &found->zones[i]);
     }
-    put_reason(out, found->text);
+    put_reason(out, true, found->text);
     (void)fputc('\n', out);
 }
 
@@ -86,20 +106,20 @@ static void put_spf(FILE *out, const struct found_spf *found)
         return;
     }
     (void)fprintf(out, "spf: %s:", check_result_name(found->result));
-    put_named(out, found->is_helo ? "helo" : "mailfrom", found->domain);
-    put_reason(out, found->reason);
-    put_reason(out, found->explanation);
+    bool has_name = put_named(out, found->is_helo ? "helo" : "mailfrom", found->domain);
+    put_reason(out, has_name, found->reason);
+    put_reason(out, has_name || found->reason != NULL, found->explanation);
     (void)fputc('\n', out);
 }
 
 static void put_signature(FILE *out, const struct found_signature *found)
 {
     (void)fprintf(out, "dkim: %s:", check_result_name(found->result));
-    put_named(out, "d", found->domain);
-    put_named(out, "s", found->selector);
-    put_named(out, "a", found->algorithm);
-    put_named(out, "key", found->is_testing ? "testing" : NULL);
-    put_reason(out, found->reason);
+    bool has_names = put_named(out, "d", found->domain);
+    has_names = put_named(out, "s", found->selector) || has_names;
+    has_names = put_named(out, "a", found->algorithm) || has_names;
+    (void)put_named(out, "key", found->is_testing ? "testing" : NULL);
+    put_reason(out, has_names, found->reason);
     (void)fputc('\n', out);
 }
 
@@ -119,13 +139,13 @@ static void put_dmarc(FILE *out, const struct found_dmarc *found)
         return;
     }
     (void)fprintf(out, "dmarc: %s:", check_result_name(found->result));
-    put_named(out, "from", found->domain);
+    bool has_names = put_named(out, "from", found->domain);
     if (found->has_record) {
-        put_named(out, "policy", dmarc_policy_name(found->policy));
-        put_named(out, "t", found->is_testing ? "y" : NULL);
-        put_named(out, "record", found->record_domain);
+        (void)put_named(out, "policy", dmarc_policy_name(found->policy));
+        (void)put_named(out, "t", found->is_testing ? "y" : NULL);
+        (void)put_named(out, "record", found->record_domain);
     }
-    put_reason(out, found->reason);
+    put_reason(out, has_names, found->reason);
     (void)fputc('\n', out);
 }
 
@@ -135,7 +155,7 @@ static void put_refusal(FILE *out, const struct verdict *verdict)
 {
     if (verdict->action == ACTION_DEFER || verdict->action == ACTION_REJECT) {
         (void)fprintf(out, "refused by %s: ", verdict->decided_by);
-        verify_report_put(out, verdict->reply);
+        put_escaped(out, verdict->reply);
         (void)fputc('\n', out);
     }
 }

@@ -21,7 +21,8 @@ void verify_report_reasons(FILE *out, const struct facts *facts, const struct ve
 /* Every result is pass or none, and no list is over the threshold or without an answer. */
 bool verify_report_is_good(const struct findings *findings);
 
-/* Text of anybody. */
-void verify_report_put(FILE *out, const char *text);
+/* It could not run: "mailweir: WHAT 'NAME': WHY; REMEDY" on stderr; without a name (NULL), no 'NAME'.
+ * Returns -EINVAL. */
+int verify_report_fault(const char *what, const char *name, const char *why, const char *remedy);
 
 #endif

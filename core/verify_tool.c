@@ -9,18 +9,15 @@
  */
 #include "core/verify_tool.h"
 
-#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
-#include <getopt.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "core/config.h"
 #include "core/config_checks.h"
 #include "core/config_value.h"
-#include "core/smtp_path.h"
+#include "core/verify_options.h"
 #include "core/verify_report.h"
 #include "filters/chain.h"
 #include "net/dns_client.h"
@@ -39,22 +36,10 @@ enum {
     PIECE = 32 * 1024,
 };
 
-static const int64_t NOW_MAX = 253402300799; /* the last second of the year 9999 */
-
-struct options {
-    const char *file;
-    const char *conf;
-    const char *zone;
-    const char *client;
-    const char *helo;
-    const char *from;
-    const char *now;
-};
-
 enum line_end { LINE_END_UNKNOWN, LINE_END_CRLF, LINE_END_LF };
 
 struct tool {
-    struct options options;
+    struct verify_options options;
     struct config *config;
     struct dns_zone *zone;
     struct loop *loop;
@@ -64,30 +49,10 @@ struct tool {
     FILE *file;
     enum line_end line_end;
     char last; /* octet of the file so far */
-    struct sockaddr_storage client;
-    char from[CONFIG_TEXT_MAX + 4]; /* in brackets */
-    struct smtp_path path;
     struct facts facts;
     struct findings findings;
     struct header header;
 };
-
-/* ---- what went wrong ---- */
-
-/* "mailweir: WHAT 'NAME': WHY; REMEDY" */
-static int fail(const char *what, const char *name, const char *why, const char *remedy)
-{
-    (void)fprintf(stderr, "mailweir: %s", what);
-    if (name != NULL) {
-        (void)fputs(" '", stderr);
-        verify_report_put(stderr, name);
-        (void)fputc('\'', stderr);
-    }
-    (void)fputs(": ", stderr);
-    verify_report_put(stderr, why);
-    (void)fprintf(stderr, "; %s\n", remedy);
-    return -EINVAL;
-}
 
 static const char usage_text[] =
     "usage: mailweir --verify FILE [--zone ZONE] [--client IP] [--helo NAME] [--from ADDRESS]\n"
@@ -106,6 +71,7 @@ static const char usage_text[] =
     "  --now EPOCH      the time that signatures are held against, in seconds since 1970\n"
     "  -c CONF          checks, name servers and zone as in this configuration; without it the\n"
     "                   defaults of proxy.ini and the name servers of /etc/resolv.conf\n"
+    "  -h               this text\n"
     "\n"
     "Exit status: 0, every result is pass or none; 1, one is not; 2, it could not run.\n";
 
@@ -113,8 +79,6 @@ void verify_tool_usage(FILE *out)
 {
     (void)fputs(usage_text, out);
 }
-
-/* ---- options ---- */
 
 bool verify_tool_is_asked(int argc, char **argv)
 {
@@ -124,125 +88,6 @@ bool verify_tool_is_asked(int argc, char **argv)
         }
     }
     return false;
-}
-
-static const struct option long_options[] = {
-    {"verify", required_argument, NULL, 'v'},
-    {"zone", required_argument, NULL, 'z'},
-    {"client", required_argument, NULL, 'i'},
-    {"helo", required_argument, NULL, 'e'},
-    {"from", required_argument, NULL, 'f'},
-    {"now", required_argument, NULL, 'n'},
-    {NULL, 0, NULL, 0},
-};
-
-static const char **option_place(struct options *options, int option)
-{
-    switch (option) {
-    case 'v':
-        return &options->file;
-    case 'c':
-        return &options->conf;
-    case 'z':
-        return &options->zone;
-    case 'i':
-        return &options->client;
-    case 'e':
-        return &options->helo;
-    case 'f':
-        return &options->from;
-    case 'n':
-        return &options->now;
-    default:
-        return NULL;
-    }
-}
-
-/* The one that getopt_long() has just refused. */
-static int refuse_option(int option, char **argv)
-{
-    char letter[] = {'-', (char)optopt, '\0'};
-    bool is_letter = option == '?' && optopt != 0; /* it may stand in the middle of a word */
-    return fail("option", is_letter ? letter : argv[optind - 1],
-                option == ':' ? "its value is missing" : "--verify has no such option",
-                "mailweir -h tells what there is");
-}
-
-static int parse_options(struct options *options, int argc, char **argv)
-{
-    int option;
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, ":c:", long_options, NULL)) != -1) {
-        const char **place = option_place(options, option);
-        if (place == NULL) {
-            return refuse_option(option, argv);
-        }
-        if (*place != NULL) {
-            return fail("value", optarg, "its option is given twice", "give each option once");
-        }
-        *place = optarg;
-    }
-    return optind == argc ? 0
-                          : fail("argument", argv[optind], "nothing is wanted behind the options",
-                                 "give one file, behind --verify");
-}
-
-static int take_client(struct tool *tool)
-{
-    const char *text = tool->options.client;
-    struct sockaddr_in in = {.sin_family = AF_INET};
-    struct sockaddr_in6 in6 = {.sin6_family = AF_INET6};
-    if (text == NULL || inet_pton(AF_INET, text, &in.sin_addr) == 1) {
-        memcpy(&tool->client, &in, sizeof(in));
-        return 0;
-    }
-    if (inet_pton(AF_INET6, text, &in6.sin6_addr) == 1) {
-        memcpy(&tool->client, &in6, sizeof(in6));
-        return 0;
-    }
-    return fail("--client", text, "no IP address", "write one as 192.0.2.1 or 2001:db8::1");
-}
-
-static int take_from(struct tool *tool)
-{
-    const char *text = tool->options.from != NULL ? tool->options.from : "";
-    bool has_brackets = text[0] == '<';
-    int len = snprintf(tool->from, sizeof(tool->from), has_brackets ? "%s" : "<%s>", text);
-    struct text whole = {tool->from, (uint32_t)len};
-    uint32_t taken = 0;
-    bool is_path = len < (int)sizeof(tool->from) &&
-                   smtp_path_parse(whole, &tool->path, &taken) == SYNTAX_OK && taken == whole.len;
-    bool is_whole = is_path && (tool->path.whole.len == 0 || tool->path.domain.len > 0);
-    return is_whole ? 0
-                    : fail("--from", text, "no address that MAIL FROM takes",
-                           "write one as alice@example.org, or <> for the empty one");
-}
-
-static int take_facts(struct tool *tool)
-{
-    const struct options *options = &tool->options;
-    int64_t now_s = (int64_t)time(NULL);
-    if (options->helo != NULL && !smtp_helo_is_valid(text_of(options->helo))) {
-        return fail("--helo", options->helo, "no name that EHLO takes",
-                    "write one as mail.example.org or [192.0.2.1]");
-    }
-    if (options->now != NULL &&
-        config_parse_number(options->now, (struct config_range){0, NOW_MAX}, &now_s) < 0) {
-        return fail("--now", options->now, "no time", "write seconds since 1970, as 1700000000");
-    }
-    if (take_client(tool) < 0 || take_from(tool) < 0) {
-        return -EINVAL;
-    }
-    tool->facts = (struct facts){
-        .client = (const struct sockaddr *)&tool->client,
-        .helo = options->helo != NULL ? options->helo : "",
-        .from = tool->path.whole.at,
-        .from_len = tool->path.whole.len,
-        .header = &tool->header,
-        .now_s = now_s,
-        .findings = &tool->findings,
-    };
-    return 0;
 }
 
 /* ---- settings ---- */
@@ -269,7 +114,7 @@ static int load_defaults(struct config **ret_config)
                  name);
     FILE *stream = fmemopen(text, (size_t)len, "r");
     if (stream == NULL) {
-        return -errno;
+        return verify_report_fault("defaults", NULL, strerrordesc_np(errno), "give it more memory");
     }
     int result = config_load_stream(stream, "defaults", NAMES_RESOLVE, stderr, ret_config);
     (void)fclose(stream); /* it was only read */
@@ -277,7 +122,7 @@ static int load_defaults(struct config **ret_config)
 }
 
 /* What was not told cannot be checked. */
-static void leave_out(const struct options *options, struct verify_conf *verify)
+static void leave_out(const struct verify_options *options, struct verify_conf *verify)
 {
     if (options->client == NULL) {
         verify->spf.action = ACTION_OFF;
@@ -288,9 +133,26 @@ static void leave_out(const struct options *options, struct verify_conf *verify)
     }
 }
 
+static int take_facts(struct tool *tool)
+{
+    const struct verify_options *options = &tool->options;
+    tool->facts = (struct facts){
+        .conf = &tool->config->verify,
+        .hostname = tool->config->hostname,
+        .client = (const struct sockaddr *)&options->client_addr,
+        .helo = options->helo != NULL ? options->helo : "",
+        .from = options->from_path.whole.at,
+        .from_len = options->from_path.whole.len,
+        .header = &tool->header,
+        .now_s = options->now_s,
+        .findings = &tool->findings,
+    };
+    return 0;
+}
+
 static int take_settings(struct tool *tool)
 {
-    const struct options *options = &tool->options;
+    const struct verify_options *options = &tool->options;
     int result = options->conf != NULL ? config_load(options->conf, stderr, &tool->config)
                                        : load_defaults(&tool->config);
     if (result < 0) {
@@ -300,8 +162,6 @@ static int take_settings(struct tool *tool)
         tool->config->dns.server_count = 0;
     }
     leave_out(options, &tool->config->verify);
-    tool->facts.conf = &tool->config->verify;
-    tool->facts.hostname = tool->config->hostname;
     return 0;
 }
 
@@ -313,11 +173,13 @@ static int read_zone(struct tool *tool)
     if (path[0] == '\0' && tool->options.zone == NULL) {
         return dns->server_count > 0
                    ? 0
-                   : fail("name servers", NULL, "there are none to ask",
-                          "give --zone ZONE, or -c CONF with [dns] server = ADDRESS");
+                   : verify_report_fault(
+                         "name servers", NULL, "there are none to ask",
+                         "give --zone ZONE, or -c CONF with [dns] server = ADDRESS");
     }
     if (dns_zone_read(&tool->zone, path, why, sizeof(why)) < 0) {
-        return fail("zone", path, why, "give a zone file (RFC 1035) that can be read");
+        return verify_report_fault("zone", path, why,
+                                   "give a zone file (RFC 1035) that can be read");
     }
     return 0;
 }
@@ -336,9 +198,9 @@ static int create_loop(struct tool *tool)
     if (result < 0 && io != IO_URING) {
         result = loop_create(&tool->loop, &loop_epoll, &limits, NULL);
     }
-    return result == 0
-               ? 0
-               : fail("event loop", NULL, strerrordesc_np(-result), "set [proxy] io = auto");
+    return result == 0 ? 0
+                       : verify_report_fault("event loop", NULL, strerrordesc_np(-result),
+                                             "set [proxy] io = auto");
 }
 
 static int create_dns(struct tool *tool)
@@ -355,7 +217,8 @@ static int create_dns(struct tool *tool)
     };
     int result = dns_client_create(&tool->dns, tool->loop, &conf);
     if (result < 0) {
-        return fail("DNS client", NULL, strerrordesc_np(-result), "give it more memory");
+        return verify_report_fault("DNS client", NULL, strerrordesc_np(-result),
+                                   "give it more memory");
     }
     tool->facts.dns = dns_client_dns(tool->dns);
     return 0;
@@ -382,7 +245,7 @@ static int create_chains(struct tool *tool)
     tool->transaction = create_chain(tool, SCOPE_TRANSACTION);
     return tool->session != NULL && tool->transaction != NULL
                ? 0
-               : fail("checks", NULL, "no memory", "give it more memory");
+               : verify_report_fault("checks", NULL, "no memory", "give it more memory");
 }
 
 static void destroy_chain(struct chain *chain, enum chain_scope scope)
@@ -404,6 +267,9 @@ static void destroy_machine(struct tool *tool)
             assert(result == 0);
         }
     }
+    if (tool->file != NULL && tool->file != stdin) {
+        (void)fclose(tool->file); /* it was only read */
+    }
     dns_client_destroy(&tool->dns);
     loop_destroy(&tool->loop);
     dns_zone_destroy(&tool->zone);
@@ -416,8 +282,9 @@ static int open_file(struct tool *tool)
 {
     const char *path = tool->options.file;
     tool->file = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
-    return tool->file != NULL ? 0
-                              : fail("message", path, strerrordesc_np(errno),
+    return tool->file != NULL
+               ? 0
+               : verify_report_fault("message", path, strerrordesc_np(errno),
                                      "give a file that can be read, or - for standard input");
 }
 
@@ -464,8 +331,8 @@ static int feed_file(struct tool *tool)
         assert(result == 0);
     }
     if (ferror(tool->file)) {
-        return fail("message", tool->options.file, strerrordesc_np(errno),
-                    "give a file that can be read, or - for standard input");
+        return verify_report_fault("message", tool->options.file, strerrordesc_np(errno),
+                                   "give a file that can be read, or - for standard input");
     }
     if (!tool->header.is_complete) {
         header_end(&tool->header);
@@ -475,10 +342,9 @@ static int feed_file(struct tool *tool)
     return 0;
 }
 
-/* The deadline is the client's who waits for the reply to its message. */
-static void await(struct tool *tool, struct chain *chain, enum filter_phase phase)
+static void await(struct tool *tool, struct chain *chain, enum filter_phase phase,
+                  int64_t deadline_ms)
 {
-    int64_t deadline_ms = loop_now_ms(tool->loop) + tool->config->verify_deadline_ms;
     bool is_done = chain_await(chain, phase, deadline_ms);
     while (!is_done && chain_is_awaited(chain)) {
         int result = loop_run_once(tool->loop, -1);
@@ -494,8 +360,10 @@ static int check(struct tool *tool)
     if (result == 0) {
         result = loop_run_once(tool->loop, 0); /* what the clock says now */
         assert(result == 0);
-        await(tool, tool->session, PHASE_RCPT);
-        await(tool, tool->transaction, PHASE_EOM);
+        /* One deadline for all: the client's, who waits for the reply to its message. */
+        int64_t deadline_ms = loop_now_ms(tool->loop) + tool->config->verify_deadline_ms;
+        await(tool, tool->session, PHASE_RCPT, deadline_ms);
+        await(tool, tool->transaction, PHASE_EOM, deadline_ms);
     }
     return result;
 }
@@ -512,26 +380,43 @@ static int report(const struct tool *tool)
     verify_report_reasons(stdout, &tool->facts,
                           listed.action >= verdict.action ? &listed : &verdict);
     if (fflush(stdout) != 0 || ferror(stdout)) {
-        return fail("standard output", NULL, strerrordesc_np(errno), "give it a place to write to");
+        (void)verify_report_fault("standard output", NULL, strerrordesc_np(errno),
+                                  "give it a place to write to");
+        return STATUS_FAILED;
     }
     return verify_report_is_good(&tool->findings) ? STATUS_GOOD : STATUS_BAD;
 }
 
+static int run(struct tool *tool)
+{
+    static int (*const steps[])(struct tool *) = {take_settings, take_facts, read_zone,
+                                                  create_loop,   create_dns, create_chains,
+                                                  open_file,     check};
+    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        int result = steps[i](tool);
+        if (result < 0) {
+            return STATUS_FAILED;
+        }
+    }
+    return report(tool);
+}
+
 int verify_tool_run(int argc, char **argv)
 {
-    static int (*const steps[])(struct tool *) = {take_facts, take_settings, read_zone, create_loop,
-                                                  create_dns, create_chains, open_file, check};
     struct tool *tool = pages_reserve(sizeof(*tool));
-    int result = tool != NULL ? parse_options(&tool->options, argc, argv) : -ENOMEM;
-    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]) && result == 0; i++) {
-        result = steps[i](tool);
+    int status = STATUS_FAILED;
+    if (tool == NULL) {
+        (void)verify_report_fault("--verify", NULL, "no memory", "give it more memory");
+        return status;
     }
-    if (result == 0) {
-        result = report(tool);
+    int result = verify_options_parse(&tool->options, argc, argv);
+    if (result == 0 && tool->options.wants_help) {
+        verify_tool_usage(stdout);
+        status = STATUS_GOOD;
+    } else if (result == 0) {
+        status = run(tool);
     }
-    if (tool != NULL) {
-        destroy_machine(tool);
-        pages_release(tool, sizeof(*tool));
-    }
-    return result < 0 ? STATUS_FAILED : result;
+    destroy_machine(tool);
+    pages_release(tool, sizeof(*tool));
+    return status;
 }

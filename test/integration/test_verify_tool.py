@@ -345,6 +345,7 @@ def test_long_message(tool, key, ends):
 def test_odd_files(tool, content):
     done = tool(content)
     assert done.returncode in (0, 1) and done.stdout.startswith(b"Authentication-Results: "), done
+    assert b"::" not in done.stdout, "a reason with no name in front of it stands behind one colon"
 
 
 HOSTILE = bytes(range(1, 256)).replace(b"\n", b"").replace(b"\r", b"")
@@ -419,8 +420,9 @@ def test_full_output_is_no_success(tool):
     assert done.returncode == 2 and b"No space left" in done.stderr
 
 
-def test_manual():
-    done = subprocess.run([PROGRAM, "-h"], capture_output=True, timeout=30, check=False, text=True)
+@pytest.mark.parametrize("options", [["-h"], ["--verify", "/none/message", "-h"], ["-h", "--verify", "-"]])
+def test_manual(options):
+    done = subprocess.run([PROGRAM, *options], capture_output=True, timeout=30, check=False, text=True)
     assert done.returncode == 0 and done.stderr == ""
     for word in ("--verify", "--zone", "--client", "--helo", "--from", "--now", "-c CONF", "CRLF", "Exit status"):
         assert word in done.stdout
