@@ -57,6 +57,7 @@ struct config_build {
     char label[CONFIG_TEXT_MAX];        /* "[listen:mx]"; empty before the first section */
     uint32_t key_line[CONFIG_KEYS_MAX]; /* where each key of this section stood; 0: not yet */
     uint32_t section_line[SECTION_COUNT];
+    uint32_t hostname_line; /* 0: not given */
     uint32_t authserv_id_line;
     struct section_notes listeners[CONFIG_LISTENERS_MAX];
     struct section_notes upstreams[CONFIG_UPSTREAMS_MAX];
@@ -86,6 +87,7 @@ static void finish_listener(struct config_build *build, uint32_t index);
 static void finish_upstream(struct config_build *build, uint32_t index);
 static void finish_hostname(struct config_build *build);
 static void finish_checks(struct config_build *build);
+static void finish_authserv_id(struct config_build *build);
 static void fail(struct config_build *build, uint32_t line, const char *label, const char *key,
                  const char *reason);
 
@@ -355,7 +357,7 @@ static int on_pair(void *user, const char *section, const char *name, const char
     return 1;
 }
 
-/* Files are only opened later: an error in them should name the line as well. */
+/* What is only looked at later, as files are: an error in it should name the line as well. */
 static void note_line(struct config_build *build, const struct config_key *key)
 {
     struct config_certificates *certificates = &build->config->certificates;
@@ -369,6 +371,8 @@ static void note_line(struct config_build *build, const struct config_key *key)
         build->config->dns.local_zone_line = build->line;
     } else if (key->type == TYPE_PATH) {
         build->config->spool_dir_line = build->line;
+    } else if (strcmp(key->key, "hostname") == 0) {
+        build->hostname_line = build->line;
     } else if (strcmp(key->key, "authserv_id") == 0) {
         build->authserv_id_line = build->line;
     }
@@ -530,22 +534,34 @@ static void finish_hostname(struct config_build *build)
 
 static void finish_checks(struct config_build *build)
 {
-    struct config *config = build->config;
-    if (config->verify.authserv_id[0] == '\0') {
-        (void)snprintf(config->verify.authserv_id, VERIFY_NAME_MAX, "%s", config->hostname);
-    }
-    const char *fault = config_authserv_id_fault(config->verify.authserv_id);
-    if (fault != NULL && config->verify_mode != VERIFY_OFF) {
-        uint32_t line = build->authserv_id_line;
-        fail(build, line > 0 ? line : build->line, line > 0 ? "[verify]" : "[proxy]",
-             line > 0 ? "authserv_id" : "hostname", fault);
-    }
-    if (config->dns.server_count == 0 && build->names == NAMES_RESOLVE) {
+    struct config_dns *dns = &build->config->dns;
+    finish_authserv_id(build);
+    if (dns->server_count == 0 && build->names == NAMES_RESOLVE) {
         FILE *stream = fopen(RESOLV_CONF, "re");
         if (stream != NULL) {
-            config_read_resolv_conf(&config->dns, stream);
+            config_read_resolv_conf(dns, stream);
             (void)fclose(stream); /* it was only read */
         }
+    }
+}
+
+/* Ours by default; an error is told where that name comes from. */
+static void finish_authserv_id(struct config_build *build)
+{
+    char *id = build->config->verify.authserv_id;
+    bool is_own = id[0] != '\0';
+    if (!is_own) {
+        (void)snprintf(id, VERIFY_NAME_MAX, "%s", build->config->hostname);
+    }
+    const char *fault = config_fold_authserv_id(id);
+    if (fault == NULL || build->config->verify_mode == VERIFY_OFF) {
+        return;
+    }
+    if (is_own) {
+        fail(build, build->authserv_id_line, "[verify]", "authserv_id", fault);
+    } else {
+        fail(build, build->hostname_line > 0 ? build->hostname_line : build->line, "[proxy]",
+             "hostname", fault);
     }
 }
 

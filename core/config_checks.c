@@ -10,10 +10,15 @@
 #include <strings.h>
 
 #include "filters/idn.h"
+#include "net/dns.h"
 
 #define SPACE " \t"
 
-enum { WEIGHT_MAX = 1000, LOOPBACK_NET = 127 };
+enum {
+    WEIGHT_MAX = 1000,
+    LOOPBACK_NET = 127,
+    REVERSED_MAX = 64, /* octets of an IPv6 address in front of a list's name (RFC 5782, 2.4) */
+};
 
 /* ---- lists ---- */
 
@@ -39,10 +44,10 @@ static bool parse_range(char *text, struct verify_range *ret_range)
            ret_range->first <= ret_range->last;
 }
 
+/* Nothing between two commas is refused: a list without codes means all of them. */
 static int parse_codes(char *text, struct verify_zone *zone, struct config_why *why)
 {
-    char *rest = NULL;
-    for (char *word = strtok_r(text, ",", &rest); word != NULL; word = strtok_r(NULL, ",", &rest)) {
+    for (char *word; (word = strsep(&text, ",")) != NULL;) {
         if (zone->range_count == VERIFY_RANGES_MAX) {
             config_why_set(why, "there are too many codes; write at most %d ranges",
                            VERIFY_RANGES_MAX);
@@ -68,7 +73,7 @@ static int parse_option(char *word, struct verify_zone *zone, struct config_why 
     char *end = word;
     if (strncmp(word, "weight=", 7) == 0) {
         long weight = strtol(word + 7, &end, 10);
-        if (end > word + 7 && *end == '\0' && labs(weight) <= WEIGHT_MAX) {
+        if (end > word + 7 && *end == '\0' && weight >= -WEIGHT_MAX && weight <= WEIGHT_MAX) {
             zone->weight = (int32_t)weight;
             return 0;
         }
@@ -81,11 +86,13 @@ static int parse_option(char *word, struct verify_zone *zone, struct config_why 
     return -EINVAL;
 }
 
+/* A domain that leaves room for the longest of what is asked about. */
 static bool is_list_name(const char *text)
 {
-    char ascii[IDN_NAME_MAX];
-    int len = idn_to_ascii(text, (uint32_t)strlen(text), ascii);
-    return len > 0 && strchr(text, '=') == NULL && config_is_hostname(text) && text[0] != '[';
+    uint8_t wire[DNS_NAME_MAX];
+    int len = dns_name_parse(text, (uint32_t)strlen(text), wire);
+    return len > 1 && len + REVERSED_MAX <= DNS_NAME_MAX && config_is_hostname(text) &&
+           text[0] != '[';
 }
 
 int config_add_zone(struct verify_zone *zones, uint32_t *count, const char *text,
@@ -125,14 +132,19 @@ static bool is_standard_field(const char *name)
 {
     static const char *const standard[] = {
         "Authentication-Results",
+        "Auto-Submitted",
         "Bcc",
         "Cc",
+        "Comments",
         "Date",
+        "Delivered-To",
         "From",
         "In-Reply-To",
+        "Keywords",
         "Message-ID",
         "MIME-Version",
         "Received",
+        "Received-SPF",
         "References",
         "Reply-To",
         "Return-Path",
@@ -177,11 +189,18 @@ int config_parse_field(const char *text, char *out, struct config_why *why)
     return 0;
 }
 
-const char *config_authserv_id_fault(const char *text)
+_Static_assert((int)IDN_NAME_MAX <= (int)VERIFY_NAME_MAX, "an authserv-id fits in either form");
+
+const char *config_fold_authserv_id(char *id)
 {
     char ascii[IDN_NAME_MAX];
-    bool is_name = text[0] != '[' && idn_to_ascii(text, (uint32_t)strlen(text), ascii) > 0;
-    return is_name ? NULL
-                   : "cannot stand in Authentication-Results fields; write [verify] authserv_id = "
-                     "NAME, a host name";
+    uint8_t wire[DNS_NAME_MAX];
+    int len = idn_to_ascii(id, (uint32_t)strlen(id), ascii);
+    if (id[0] == '[' || len <= 0 || dns_name_parse(ascii, (uint32_t)len, wire) < 0) {
+        return "cannot stand in Authentication-Results fields; write [verify] authserv_id = NAME, "
+               "a "
+               "host name";
+    }
+    memcpy(id, ascii, (size_t)len + 1);
+    return NULL;
 }

@@ -18,8 +18,8 @@ int config_add_zone(struct verify_zone *zones, uint32_t *count, const char *text
 int config_parse_field(const char *text, char *out, struct config_why *why)
     __attribute__((warn_unused_result));
 
-/* NULL when `text` may be an authserv-id (RFC 8601, 2.2), which is a domain name; else what is wrong
- * and the remedy. */
-const char *config_authserv_id_fault(const char *text);
+/* Brings an authserv-id (RFC 8601, 2.2; VERIFY_NAME_MAX bytes), which is a domain name, into the form of
+ * DNS: lower case, without a dot at its end. NULL; or what is wrong and the remedy, and `id` is as it was. */
+const char *config_fold_authserv_id(char *id) __attribute__((warn_unused_result));
 
 #endif

@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { DNS_PORT = 53 };
+enum { DNS_PORT = 53, RESOLV_LINES_MAX = 1000 };
 
 static bool parse_port(const char *text, uint16_t *ret_port)
 {
@@ -89,7 +89,9 @@ int config_add_dns_server(struct config_dns *dns, const char *text, struct confi
 void config_read_resolv_conf(struct config_dns *dns, FILE *stream)
 {
     char line[512];
-    while (dns->server_count < DNS_SERVERS_MAX && fgets(line, sizeof(line), stream) != NULL) {
+    for (int i = 0; i < RESOLV_LINES_MAX && dns->server_count < DNS_SERVERS_MAX &&
+                    fgets(line, sizeof(line), stream) != NULL;
+         i++) {
         char word[16];
         char host[64];
         if (sscanf(line, "%15s %63s", word, host) == 2 && strcmp(word, "nameserver") == 0 &&

@@ -522,7 +522,7 @@ static int run(struct proxy *proxy)
     return 0;
 }
 
-/* -t: what the configuration names must be there as well. */
+/* -t: what the configuration names must be there as well, for root or for the user as at the start. */
 static int check(const char *path, const struct config *config)
 {
     struct credentials credentials;
@@ -539,6 +539,9 @@ static int check(const char *path, const struct config *config)
         return 1;
     }
     dns_zone_destroy(&zone);
+    if (geteuid() == 0 && process_drop_to(config->user) < 0) {
+        return 1; /* it has said why */
+    }
     if (check_files_try_spool(config, &missing) < 0) {
         (void)fprintf(stderr, "%s:%u: %s\n", path, missing.line, missing.text);
         return 1;

@@ -96,7 +96,7 @@ bool verify_tool_is_asked(int argc, char **argv)
 static void own_name(char *out, size_t size)
 {
     if (gethostname(out, size - 1) < 0 || !config_is_hostname(out) ||
-        config_authserv_id_fault(out) != NULL) {
+        config_fold_authserv_id(out) != NULL) {
         (void)snprintf(out, size, "localhost");
     }
 }

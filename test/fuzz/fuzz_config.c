@@ -47,8 +47,41 @@ static void check_upstream(const struct config_upstream *upstream)
     assert(upstream->pool_max_age_ms >= 1 && upstream->pool_max_age_ms <= 86400000);
 }
 
+static void check_zones(const struct verify_zone *zones, uint32_t count)
+{
+    assert(count <= VERIFY_ZONES_MAX);
+    for (uint32_t i = 0; i < count; i++) {
+        assert(zones[i].name[0] != '\0' && strpbrk(zones[i].name, " \t=,") == NULL);
+        assert(zones[i].weight >= -1000 && zones[i].weight <= 1000);
+        assert(zones[i].range_count <= VERIFY_RANGES_MAX);
+        for (uint32_t j = 0; j < zones[i].range_count; j++) {
+            const struct verify_range *range = &zones[i].ranges[j];
+            assert(range->first <= range->last);
+            assert(range->first >> 24 == 127 && range->last >> 24 == 127);
+        }
+    }
+}
+
+static void check_checks(const struct config *config)
+{
+    const struct verify_conf *verify = &config->verify;
+    assert(config->dns.server_count <= DNS_SERVERS_MAX);
+    assert(config->verify_deadline_ms >= 100 && config->verify_deadline_ms <= 300000);
+    assert(config->hold_memory >= 16 << 10);
+    assert(strpbrk(config->trace_header, ": \t\r\n") == NULL);
+    assert((unsigned)config->verify_mode <= VERIFY_STREAM);
+    assert(config->verify_mode == VERIFY_OFF || verify->authserv_id[0] != '\0');
+    assert((unsigned)verify->dnsbl.action <= ACTION_REJECT);
+    assert((unsigned)verify->dmarc.action <= ACTION_REJECT);
+    assert(verify->dkim.signatures_max >= 1);
+    assert(verify->dkim.signatures_max <= FOUND_SIGNATURES_MAX);
+    check_zones(verify->dnsbl.zones, verify->dnsbl.zone_count);
+    check_zones(verify->rhsbl.zones, verify->rhsbl.zone_count);
+}
+
 static void check_config(const struct config *config)
 {
+    check_checks(config);
     assert(config->hostname[0] != '\0');
     assert(config->workers >= 1 && config->workers <= CONFIG_WORKERS_MAX);
     assert(config->max_sessions >= 1 && config->max_sessions <= 1000000);

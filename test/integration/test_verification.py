@@ -363,6 +363,20 @@ def test_spool_dir_must_be_there(folder, weir, sink):
     proxy.end = lambda: None
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to drop from")
+def test_spool_dir_is_tried_as_the_user_who_serves(folder, weir, sink):
+    """-t looks at it as the start does: root alone may write to it, and root does not serve."""
+    spool = os.path.join(folder, "spool")
+    os.mkdir(spool, mode=0o700)
+    settings = config("127.0.0.1:1", verify={"spool_dir": spool})
+    proxy = weir(sink(), config={**settings, "proxy": {"user": "nobody"}}, start=False)
+    for argv in [*proxy.argv, "-t"], proxy.argv:
+        done = subprocess.run(argv, stderr=subprocess.PIPE, check=False, timeout=20)
+        log = done.stderr + (weirlab.read(proxy.log_path) if os.path.exists(proxy.log_path) else b"")
+        assert done.returncode == 1 and b"[verify] spool_dir: " in log and b"nobody" in log, log
+    proxy.end = lambda: None
+
+
 def test_clients_that_drip_keep_no_upstream_connection(weir, sink, nsd):
     """500 clients that send a byte now and then: each gives its lease back, and its message still
     arrives."""

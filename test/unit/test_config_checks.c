@@ -188,6 +188,17 @@ static void test_all_keys_of_the_checks(void **state)
     "is no code of a list; write codes=127.0.0.2-127.0.0.11,127.0.1.2, all of them in "            \
     "127.0.0.0/8\n"
 
+#define NO_LIST "is not the name of a list; write one as zen.example.org\n"
+#define NO_ID                                                                                      \
+    "cannot stand in Authentication-Results fields; write [verify] authserv_id = NAME, a host "    \
+    "name\n"
+
+#define FIELD_63 "X-aaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffffggg"
+
+/* 189 octets: the longest name that still leaves room for the 64 of an IPv6 address. */
+#define LABEL_46  "aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeee"
+#define LONG_LIST LABEL_46 "." LABEL_46 "." LABEL_46 "." LABEL_46 ".x"
+
 static const struct {
     const char *text; /* in front of MINIMUM */
     const char *want;
@@ -202,6 +213,11 @@ static const struct {
      "to 1m\n"},
     {"[dns]\nattempts = 0\n",
      "t.ini:2: [dns] attempts: '0' is out of range; write a whole number from 1 to 10\n"},
+    {"[dns]\nattempts = 11\n",
+     "t.ini:2: [dns] attempts: '11' is out of range; write a whole number from 1 to 10\n"},
+    {"[dns]\ncache_entries = 15\n",
+     "t.ini:2: [dns] cache_entries: '15' is out of range; write a whole number from 16 to "
+     "16777216\n"},
     {"[dns]\nresolver = 192.0.2.1\n",
      "t.ini:2: [dns] resolver: is an unknown key; this section takes server, local_zone, timeout, "
      "attempts, cache_entries\n"},
@@ -211,9 +227,22 @@ static const struct {
     {"[verify]\ndeadline = 10m\n",
      "t.ini:2: [verify] deadline: '10m' is out of range; write a number with ms, s, m or h, from "
      "100ms to 5m\n"},
-    {"[verify]\nauthserv_id = [192.0.2.1]\n",
-     "t.ini:2: [verify] authserv_id: cannot stand in Authentication-Results fields; write [verify] "
-     "authserv_id = NAME, a host name\n"},
+    {"[verify]\nauthserv_id = [192.0.2.1]\n", "t.ini:2: [verify] authserv_id: " NO_ID},
+    {"[verify]\nauthserv_id = id..example.org\n", "t.ini:2: [verify] authserv_id: " NO_ID},
+    {"[verify]\nmode = on\n",
+     "t.ini:2: [verify] mode: 'on' is not known here; use one of hold, stream, off\n"},
+    {"[verify]\ntrace_header = X:Weir\n",
+     "t.ini:2: [verify] trace_header: 'X:Weir' is no name of a header field; write one as "
+     "X-Mailweir, or off\n"},
+    {"[verify]\ntrace_header = X-\xc3\xa9\n",
+     "t.ini:2: [verify] trace_header: 'X-\xc3\xa9' is no name of a header field; write one as "
+     "X-Mailweir, or off\n"},
+    {"[verify]\ntrace_header = " FIELD_63 "x\n",
+     "t.ini:2: [verify] trace_header: '" FIELD_63 "x' is too long; write a name of your own as "
+     "X-Mailweir, or off\n"},
+    {"[verify]\ntrace_header = Received-SPF\n",
+     "t.ini:2: [verify] trace_header: 'Received-SPF' is a field that others write; write a name of "
+     "your own as X-Mailweir, or off\n"},
     {"[verify]\ntrace_header = X Weir\n",
      "t.ini:2: [verify] trace_header: 'X Weir' is no name of a header field; write one as "
      "X-Mailweir, or off\n"},
@@ -228,6 +257,26 @@ static const struct {
      "1000\n"},
     {"[dnsbl]\nzone = zen.example.org weight=\n",
      "t.ini:2: [dnsbl] zone: 'weight=' is no weight; write weight=N with N from -1000 to 1000\n"},
+    {"[dnsbl]\nzone = zen.example.org weight=-99999999999999999999\n",
+     "t.ini:2: [dnsbl] zone: 'weight=-99999999999999999999' is no weight; write weight=N with N "
+     "from "
+     "-1000 to 1000\n"},
+    {"[dnsbl]\nzone = zen.example.org weight=3x\n",
+     "t.ini:2: [dnsbl] zone: 'weight=3x' is no weight; write weight=N with N from -1000 to 1000\n"},
+    {"[dnsbl]\nzone = zen.example.org codes=\n", "t.ini:2: [dnsbl] zone: '' " NO_CODE},
+    {"[dnsbl]\nzone = zen.example.org codes=127.0.0.2,\n", "t.ini:2: [dnsbl] zone: '' " NO_CODE},
+    {"[dnsbl]\nzone = zen.example.org codes=127.0.0.2,,127.0.0.4\n",
+     "t.ini:2: [dnsbl] zone: '' " NO_CODE},
+    {"[dnsbl]\nzone = zen.example.org codes=127.0.0.2-\n",
+     "t.ini:2: [dnsbl] zone: '127.0.0.2' " NO_CODE},
+    {"[dnsbl]\nzone = zen.example.org codes=127.0.0.2-128.0.0.1\n",
+     "t.ini:2: [dnsbl] zone: '127.0.0.2' " NO_CODE},
+    {"[dnsbl]\nzone = zen.example.org codes=127.1\n", "t.ini:2: [dnsbl] zone: '127.1' " NO_CODE},
+    {"[dnsbl]\nzone = zen..example.org\n", "t.ini:2: [dnsbl] zone: 'zen..example.org' " NO_LIST},
+    {"[dnsbl]\nzone = [192.0.2.1]\n", "t.ini:2: [dnsbl] zone: '[192.0.2.1]' " NO_LIST},
+    {"[dnsbl]\nzone = b" LONG_LIST "\n", "t.ini:2: [dnsbl] zone: 'b" LONG_LIST "' " NO_LIST},
+    {"[dnsbl]\nthreshold = 0\n",
+     "t.ini:2: [dnsbl] threshold: '0' is out of range; write a whole number from 1 to 100000\n"},
     {"[dnsbl]\nzone = zen.example.org codes=10.0.0.1\n",
      "t.ini:2: [dnsbl] zone: '10.0.0.1' " NO_CODE},
     {"[dnsbl]\nzone = zen.example.org codes=127.0.0.9-127.0.0.2\n",
@@ -235,11 +284,19 @@ static const struct {
     {"[dnsbl]\nzone = zen.example.org 3\n",
      "t.ini:2: [dnsbl] zone: '3' is not known here; write NAME weight=N "
      "codes=127.0.0.2-127.0.0.11\n"},
-    {"[dnsbl]\nrhsbl = weight=3\n", "t.ini:2: [dnsbl] rhsbl: 'weight=3' is not the name of a list; "
-                                    "write one as zen.example.org\n"},
+    {"[dnsbl]\nrhsbl = weight=3\n", "t.ini:2: [dnsbl] rhsbl: 'weight=3' " NO_LIST},
     {"[dnsbl]\naction = drop\n",
      "t.ini:2: [dnsbl] action: 'drop' is not known here; use one of off, report, tag, defer, "
      "reject\n"},
+    {"[spf]\naction = yes\n", "t.ini:2: [spf] action: 'yes' is not known here; use one of off, "
+                              "report, tag, defer, reject\n"},
+    {"[dmarc]\naction = quarantine\n",
+     "t.ini:2: [dmarc] action: 'quarantine' is not known here; use one of off, report, tag, defer, "
+     "reject\n"},
+    {"[dkim]\naction =\n",
+     "t.ini:2: [dkim] action: '' is not known here; use one of off, report, tag, defer, reject\n"},
+    {"[dkim]\nsignatures_max = 0\n",
+     "t.ini:2: [dkim] signatures_max: '0' is out of range; write a whole number from 1 to 32\n"},
     {"[dkim]\nsignatures_max = 33\n",
      "t.ini:2: [dkim] signatures_max: '33' is out of range; write a whole number from 1 to 32\n"},
 };
@@ -263,14 +320,36 @@ static void test_host_name_that_is_no_authserv_id(void **state)
                                "[upstream:default]\nserver=127.0.0.1:26\n";
     struct config *config;
     assert_int_equal(load(text, &config), -EINVAL);
-    assert_string_equal(errors, "t.ini:6: [proxy] hostname: cannot stand in Authentication-Results "
-                                "fields; write [verify] authserv_id = NAME, a host name\n");
+    assert_string_equal(errors, "t.ini:2: [proxy] hostname: " NO_ID);
     char good[512];
     snprintf(good, sizeof(good), "%s[verify]\nauthserv_id = mx\n", text);
     config = load_good(good);
     config_destroy(&config);
     snprintf(good, sizeof(good), "%s[verify]\nmode = off\n", text);
     config = load_good(good);
+    config_destroy(&config);
+}
+
+static void test_authserv_id_in_the_form_of_dns(void **state)
+{
+    (void)state;
+    struct config *config = load_good(MINIMUM "[verify]\nauthserv_id = ID.Example.ORG.\n");
+    assert_string_equal(config->verify.authserv_id, "id.example.org");
+    config_destroy(&config);
+    config = load_good("[proxy]\nhostname=MX.Example.org\n[listen:a]\nbind=127.0.0.1:25\n"
+                       "[upstream:default]\nserver=127.0.0.1:26\n");
+    assert_string_equal(config->hostname, "MX.Example.org");
+    assert_string_equal(config->verify.authserv_id, "mx.example.org");
+    config_destroy(&config);
+}
+
+static void test_longest_names(void **state)
+{
+    (void)state;
+    struct config *config = load_good(MINIMUM "[dnsbl]\nzone = " LONG_LIST "\n[verify]\n"
+                                              "trace_header = " FIELD_63 "\n");
+    assert_string_equal(config->verify.dnsbl.zones[0].name, LONG_LIST);
+    assert_string_equal(config->trace_header, FIELD_63);
     config_destroy(&config);
 }
 
@@ -329,6 +408,23 @@ static void test_resolv_conf(void **state)
     check_server(&dns, 1, "2001:db8::7", 53);
 }
 
+/* It is not read for ever: what is far behind is not looked at. */
+static void test_endless_resolv_conf(void **state)
+{
+    (void)state;
+    struct config_dns dns = {.server_count = 0};
+    FILE *file = tmpfile();
+    assert_non_null(file);
+    for (int i = 0; i < 5000; i++) {
+        assert_int_not_equal(fputs("# nothing\n", file), EOF);
+    }
+    assert_int_not_equal(fputs("nameserver 192.0.2.7\n", file), EOF);
+    rewind(file);
+    config_read_resolv_conf(&dns, file);
+    fclose(file);
+    assert_int_equal(dns.server_count, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -337,9 +433,12 @@ int main(void)
         cmocka_unit_test(test_all_keys_of_the_checks),
         cmocka_unit_test(test_bad_values),
         cmocka_unit_test(test_host_name_that_is_no_authserv_id),
+        cmocka_unit_test(test_authserv_id_in_the_form_of_dns),
+        cmocka_unit_test(test_longest_names),
         cmocka_unit_test(test_trace_header_off),
         cmocka_unit_test(test_lists_and_servers_are_bounded),
         cmocka_unit_test(test_resolv_conf),
+        cmocka_unit_test(test_endless_resolv_conf),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
