@@ -310,8 +310,9 @@ static uint32_t plain_run(const char *at, uint32_t len)
     return taken;
 }
 
-/* Puts what fits into the next write; how much of the content that was. */
-static uint32_t put_content(struct session *session, struct text content)
+/* Puts what fits into the next write; how much of the content that was, or -ENOBUFS: there is no chunk
+ * for it. */
+static int put_content(struct session *session, struct text content)
 {
     struct delivery *delivery = &session->transaction->delivery;
     struct stream *upstream = &session->lease->stream;
@@ -327,32 +328,48 @@ static uint32_t put_content(struct session *session, struct text content)
         uint32_t len = content.len - taken < room ? content.len - taken : room;
         len = delivery->is_bdat ? len : plain_run(at, len);
         if ((is_stuffed && stream_put(upstream, ".", 1) < 0) || stream_put(upstream, at, len) < 0) {
-            break;
+            return -ENOBUFS;
         }
         delivery->at_line_start = at[len - 1] == '\n';
         taken += len;
     }
     delivery->put += taken;
-    return taken;
+    return (int)taken;
 }
 
-/* True when all of the header is out. */
-static bool put_header(struct session *session)
+/* 1: all of the header is out. 0: not yet. */
+static int put_header(struct session *session)
 {
     struct transaction *t = session->transaction;
     struct delivery *delivery = &t->delivery;
     while (delivery->field <= t->verification->header.count) {
         struct text part = header_part(t->verification, delivery->field);
         part = (struct text){part.at + delivery->at, part.len - delivery->at};
-        uint32_t taken = put_content(session, part);
-        if (taken < part.len) {
-            delivery->at += taken;
-            return false;
+        int taken = put_content(session, part);
+        if (taken < 0) {
+            return taken;
+        }
+        if ((uint32_t)taken < part.len) {
+            delivery->at += (uint32_t)taken;
+            return 0;
         }
         delivery->at = 0;
         delivery->field++;
     }
-    return true;
+    return 1;
+}
+
+/* 1: it is out, if there is one. 0: not yet. */
+static int put_empty_line(struct session *session)
+{
+    if (!session->transaction->verification->has_empty_line) {
+        return 1;
+    }
+    if (stream_room(&session->lease->stream) < 2) {
+        return 0;
+    }
+    int taken = put_content(session, (struct text){"\r\n", 2});
+    return taken < 0 ? taken : 1; /* a line end in front of it: no dot to double, two are enough */
 }
 
 /* 1: all of the body that is there is out. 0: more of it, but no room or not read yet. */
@@ -362,9 +379,12 @@ static int put_body(struct session *session)
     struct text run;
     int result;
     while ((result = message_read(message, &run)) > 0) {
-        uint32_t taken = put_content(session, run);
-        message_consume(message, taken);
-        if (taken < run.len) {
+        int taken = put_content(session, run);
+        if (taken < 0) {
+            return taken;
+        }
+        message_consume(message, (uint32_t)taken);
+        if ((uint32_t)taken < run.len) {
             return 0;
         }
     }
@@ -372,6 +392,7 @@ static int put_body(struct session *session)
     return is_dry ? 1 : result;
 }
 
+/* 1: they are out. */
 static int put_fields(struct session *session)
 {
     struct transaction *t = session->transaction;
@@ -390,34 +411,22 @@ static int put_fields(struct session *session)
         result = lease_put(session->lease, fields, len); /* no line in it begins with a dot */
     }
     delivery->put = len;
-    return result;
+    return result < 0 ? result : 1;
 }
+
+static int (*const part_rows[])(struct session *session) = {
+    [PART_FIELDS] = put_fields, [PART_HEADER] = put_header, [PART_EMPTY_LINE] = put_empty_line};
 
 /* 1: all that is there is out. 0: not yet. */
 static int put_parts(struct session *session)
 {
-    struct transaction *t = session->transaction;
-    struct delivery *delivery = &t->delivery;
-    if (delivery->part == PART_FIELDS) {
-        int result = put_fields(session);
-        if (result < 0) {
+    struct delivery *delivery = &session->transaction->delivery;
+    while (delivery->part != PART_BODY) {
+        int result = part_rows[delivery->part](session);
+        if (result <= 0) {
             return result;
         }
-        delivery->part = PART_HEADER;
-    }
-    if (delivery->part == PART_HEADER) {
-        if (!put_header(session)) {
-            return 0;
-        }
-        delivery->part = PART_EMPTY_LINE;
-    }
-    if (delivery->part == PART_EMPTY_LINE) {
-        if (t->verification->has_empty_line &&
-            (stream_room(&session->lease->stream) < 2 ||
-             put_content(session, (struct text){"\r\n", 2}) < 2)) {
-            return 0;
-        }
-        delivery->part = PART_BODY;
+        delivery->part++;
     }
     return put_body(session);
 }
