@@ -56,6 +56,17 @@ void digest_update(struct digest *digest, const void *data, size_t len)
     }
 }
 
+int digest_copy(const struct digest *digest, struct digest *ret_copy)
+{
+    struct digest from = *digest; /* the library wants to write to it */
+    *ret_copy = (struct digest){.magic = DIGEST_MAGIC};
+    if (wc_Sha256Copy(state_of(&from), state_of(ret_copy)) != 0) {
+        ret_copy->magic = 0;
+        return -ENOMEM;
+    }
+    return 0;
+}
+
 void digest_final(struct digest *digest, uint8_t ret_sum[DIGEST_SIZE])
 {
     int result = wc_Sha256Final(state_of(digest), ret_sum);

@@ -28,6 +28,10 @@ int digest_init(struct digest *digest) __attribute__((warn_unused_result));
 
 void digest_update(struct digest *digest, const void *data, size_t len);
 
+/* A second one that goes on from here by itself. 0 or -ENOMEM. */
+int digest_copy(const struct digest *digest, struct digest *ret_copy)
+    __attribute__((warn_unused_result));
+
 /* Ends: writes the sum. The digest may be digest_init()ed again. */
 void digest_final(struct digest *digest, uint8_t ret_sum[DIGEST_SIZE]);
 

@@ -2,7 +2,7 @@
  * dkim - see filters/dkim.h.
  *
  *   header complete:  choose -> parse -> hash the fields that h= names -> ask for the key
- *   body:             one hash for each canonical form and limit that is wanted
+ *   body:             one stream for each canonical form that is wanted
  *   the end, and the key, in either order:  body hash, then signature -> a word for it
  */
 #include "filters/dkim.h"
@@ -24,6 +24,8 @@ enum {
     CANDIDATES_MAX = 256,  /* signatures among which those to look at are chosen */
 };
 
+_Static_assert((int)DKIM_LIMITS_MAX >= (int)FOUND_SIGNATURES_MAX, "each has a limit of its own");
+
 struct dkim;
 
 struct work {
@@ -31,7 +33,8 @@ struct work {
     struct found_signature *found;
     bool is_settled;
     bool has_key;
-    uint32_t body; /* of check->bodies */
+    bool is_body_relaxed; /* which of check->bodies */
+    uint32_t limit;       /* of that body */
     struct dkim_signature signature;
     uint8_t header_sum[DIGEST_SIZE];
     struct dns_query query;
@@ -43,9 +46,8 @@ struct dkim {
     bool is_ended;  /* the message is complete */
     uint32_t count; /* signatures that are looked at */
     uint32_t open;  /* of these, not settled */
-    uint32_t body_count;
-    uint8_t body_sums[FOUND_SIGNATURES_MAX][DIGEST_SIZE];
-    struct dkim_body bodies[FOUND_SIGNATURES_MAX];
+    bool has_body[2];
+    struct dkim_body bodies[2]; /* simple and relaxed, where signatures want them */
     struct header_index index;
     struct header_cursor cursor;
     struct work works[FOUND_SIGNATURES_MAX];
@@ -55,8 +57,10 @@ struct dkim {
 
 static void drop_bodies(struct dkim *check)
 {
-    for (uint32_t i = 0; i < check->body_count; i++) {
-        dkim_body_drop(&check->bodies[i]);
+    for (int i = 0; i < 2; i++) {
+        if (check->has_body[i]) {
+            dkim_body_drop(&check->bodies[i]);
+        }
     }
 }
 
@@ -81,7 +85,7 @@ static void conclude(struct dkim *check)
 static void settle_verified(struct work *work, int result)
 {
     const struct dkim_signature *signature = &work->signature;
-    const struct dkim_body *body = &work->check->bodies[work->body];
+    const struct dkim_body *body = &work->check->bodies[work->is_body_relaxed];
     switch (result) {
     case 0:
         if (signature->has_limit && body->size > signature->limit) {
@@ -111,13 +115,16 @@ static void verify(struct work *work)
     uint8_t octets[SIGNATURE_MAX];
     uint8_t sum[DIGEST_SIZE];
     const struct dkim_signature *signature = &work->signature;
-    const struct dkim_body *body = &work->check->bodies[work->body];
+    const struct dkim_body *body = &work->check->bodies[work->is_body_relaxed];
+    const uint8_t *body_sum = dkim_body_sum(body, work->limit);
     int sum_len = base64_decode(signature->sum, sum, sizeof(sum));
     int len = base64_decode(signature->signature, octets, sizeof(octets));
     assert(sum_len == DIGEST_SIZE && len > 0); /* dkim_signature_parse() has seen to it */
     if (signature->has_limit && signature->limit > body->size) {
         settle(work, CHECK_FAIL, "l= is more than the body");
-    } else if (memcmp(sum, work->check->body_sums[work->body], DIGEST_SIZE) != 0) {
+    } else if (body_sum == NULL) {
+        settle(work, CHECK_TEMPERROR, "out of memory");
+    } else if (memcmp(sum, body_sum, DIGEST_SIZE) != 0) {
         settle(work, CHECK_FAIL, "the body has been changed");
     } else {
         settle_verified(work, signature_verify(work->key.algorithm, work->key.octets, work->key.len,
@@ -245,18 +252,16 @@ static bool hash_header(struct work *work, const struct header_field *field)
 static bool choose_body(struct work *work)
 {
     struct dkim *check = work->check;
-    bool is_relaxed = work->signature.body_relaxed;
-    uint64_t limit = work->signature.has_limit ? work->signature.limit : UINT64_MAX;
-    for (work->body = 0; work->body < check->body_count; work->body++) {
-        const struct dkim_body *body = &check->bodies[work->body];
-        if (body->is_relaxed == is_relaxed && body->limit == limit) {
-            return true;
+    uint64_t limit = work->signature.has_limit ? work->signature.limit : DKIM_ALL;
+    work->is_body_relaxed = work->signature.body_relaxed;
+    struct dkim_body *body = &check->bodies[work->is_body_relaxed];
+    if (!check->has_body[work->is_body_relaxed]) {
+        if (dkim_body_init(body, work->is_body_relaxed) < 0) {
+            return false;
         }
+        check->has_body[work->is_body_relaxed] = true;
     }
-    if (dkim_body_init(&check->bodies[work->body], is_relaxed, limit) < 0) {
-        return false;
-    }
-    check->body_count++;
+    work->limit = dkim_body_limit(body, limit);
     return true;
 }
 
@@ -385,7 +390,8 @@ static void dkim_start(struct filter_run *run)
     check->is_ended = false;
     check->count = 0;
     check->open = 0;
-    check->body_count = 0;
+    check->has_body[0] = false;
+    check->has_body[1] = false;
     run->facts->findings->dkim.is_present = true;
     header_index_init(&check->index, run->facts->header);
     choose(check);
@@ -395,8 +401,10 @@ static void dkim_start(struct filter_run *run)
 static void dkim_feed(struct filter_run *run, const char *bytes, uint32_t len)
 {
     struct dkim *check = run->memory;
-    for (uint32_t i = 0; i < check->body_count; i++) {
-        dkim_body_feed(&check->bodies[i], bytes, len);
+    for (int i = 0; i < 2; i++) {
+        if (check->has_body[i]) {
+            dkim_body_feed(&check->bodies[i], bytes, len);
+        }
     }
 }
 
@@ -404,8 +412,10 @@ static void dkim_end(struct filter_run *run)
 {
     struct dkim *check = run->memory;
     check->is_ended = true;
-    for (uint32_t i = 0; i < check->body_count; i++) {
-        dkim_body_final(&check->bodies[i], check->body_sums[i]);
+    for (int i = 0; i < 2; i++) {
+        if (check->has_body[i]) {
+            dkim_body_final(&check->bodies[i]);
+        }
     }
     for (uint32_t i = 0; i < check->count; i++) {
         if (check->works[i].has_key && !check->works[i].is_settled) {

@@ -3,91 +3,209 @@
  */
 #include "filters/dkim_canon.h"
 
-enum { PIECE = 512 };
+#include <assert.h>
+#include <stddef.h>
+
+enum {
+    PIECE = 512,
+    HELD_MAX = 4096, /* empty lines that are held back before they are hashed on trial */
+};
 
 static bool is_space(char c)
 {
     return c == ' ' || c == '\t';
 }
 
+/* ---- limits ---- */
+
+/* Sums that are due where the digest is now. Without memory for a copy there is none. */
+static void take_sums(struct dkim_body *body)
+{
+    body->next = DKIM_ALL;
+    for (uint32_t i = 0; i < body->limit_count; i++) {
+        struct dkim_limit *limit = &body->limits[i];
+        struct digest copy;
+        if (limit->octets == body->hashed && digest_copy(&body->digest, &copy) == 0) {
+            digest_final(&copy, limit->sum);
+            limit->has_sum = true;
+        }
+        if (limit->octets > body->hashed && limit->octets < body->next) {
+            body->next = limit->octets;
+        }
+    }
+}
+
+static void hash(struct dkim_body *body, const char *bytes, uint32_t len)
+{
+    while (body->next - body->hashed <= len) {
+        uint32_t part = (uint32_t)(body->next - body->hashed);
+        digest_update(&body->digest, bytes, part);
+        body->hashed += part;
+        bytes += part;
+        len -= part;
+        take_sums(body);
+    }
+    digest_update(&body->digest, bytes, len);
+    body->hashed += len;
+}
+
+static void flush(struct dkim_body *body)
+{
+    hash(body, body->piece, body->piece_len);
+    body->piece_len = 0;
+    assert(body->hashed == body->size);
+}
+
 /* ---- body ---- */
 
-int dkim_body_init(struct dkim_body *body, bool is_relaxed, uint64_t limit)
+int dkim_body_init(struct dkim_body *body, bool is_relaxed)
 {
-    *body = (struct dkim_body){.is_relaxed = is_relaxed, .limit = limit};
+    memset(body, 0, offsetof(struct dkim_body, piece));
+    body->is_relaxed = is_relaxed;
+    body->next = DKIM_ALL;
     return digest_init(&body->digest);
 }
 
-static void put(struct dkim_body *body, const char *bytes, uint64_t len)
+uint32_t dkim_body_limit(struct dkim_body *body, uint64_t octets)
 {
-    uint64_t room = body->size < body->limit ? body->limit - body->size : 0;
-    digest_update(&body->digest, bytes, len < room ? len : room);
-    body->size += len;
+    assert(body->size == 0);
+    for (uint32_t i = 0; i < body->limit_count; i++) {
+        if (body->limits[i].octets == octets) {
+            return i;
+        }
+    }
+    assert(body->limit_count < DKIM_LIMITS_MAX);
+    body->limits[body->limit_count].octets = octets;
+    body->next = octets < body->next ? octets : body->next;
+    return body->limit_count++;
 }
 
-/* The line ends that were held back: something follows. */
+static void flush_if_full(struct dkim_body *body)
+{
+    if (body->piece_len == DKIM_PIECE) {
+        flush(body);
+    }
+}
+
+static void put_char(struct dkim_body *body, char c)
+{
+    body->piece[body->piece_len++] = c;
+    body->size++;
+    flush_if_full(body);
+}
+
 static void put_lines(struct dkim_body *body)
 {
-    static const char crlf[] = "\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n";
-    while (body->empty_lines > 0) {
-        uint64_t lines = body->empty_lines < 8 ? body->empty_lines : 8;
-        put(body, crlf, 2 * lines);
-        body->empty_lines -= lines;
+    for (; body->empty_lines > 0; body->empty_lines--) {
+        put_char(body, '\r');
+        put_char(body, '\n');
     }
+}
+
+/* Many line ends on end: hashed as they come, for whoever follows at last must not pay for all of them
+ * at once. If nobody does, the mark is where the body has ended. Without memory for it they are held. */
+static void put_lines_on_trial(struct dkim_body *body)
+{
+    if (!body->has_mark) {
+        flush(body);
+        if (digest_copy(&body->digest, &body->mark) < 0) {
+            return;
+        }
+        body->has_mark = true;
+        body->mark_size = body->size;
+    }
+    put_lines(body);
 }
 
 static void end_line(struct dkim_body *body)
 {
-    body->empty_lines++;
     body->has_space = false;
+    if (++body->empty_lines >= HELD_MAX) {
+        put_lines_on_trial(body);
+    }
 }
 
-/* Something that is neither white space nor a line end begins or goes on. */
-static void put_text(struct dkim_body *body, const char *bytes, uint64_t len)
+/* What was held back: something follows. */
+static void release(struct dkim_body *body)
 {
+    if (body->has_mark) {
+        digest_drop(&body->mark);
+        body->has_mark = false;
+    }
     put_lines(body);
     if (body->has_space) {
-        put(body, " ", 1);
         body->has_space = false;
-    }
-    put(body, bytes, len);
-}
-
-/* A run of octets without CR or LF. */
-static void feed_simple(struct dkim_body *body, const char *bytes, uint32_t len)
-{
-    put_text(body, bytes, len);
-}
-
-static void feed_relaxed(struct dkim_body *body, const char *bytes, uint32_t len)
-{
-    uint32_t at = 0;
-    while (at < len) {
-        uint32_t begin = at;
-        while (at < len && !is_space(bytes[at])) {
-            at++;
-        }
-        if (at > begin) {
-            put_text(body, bytes + begin, at - begin);
-        }
-        while (at < len && is_space(bytes[at])) {
-            body->has_space = true;
-            at++;
-        }
+        put_char(body, ' ');
     }
 }
 
 /* A CR alone is an octet like others; the framing lets none pass, but a file may hold one. */
 static void settle_cr(struct dkim_body *body, bool is_line_end)
 {
-    if (body->has_cr) {
-        body->has_cr = false;
-        if (is_line_end) {
-            end_line(body);
-        } else {
-            put_text(body, "\r", 1);
-        }
+    body->has_cr = false;
+    if (is_line_end) {
+        end_line(body);
+    } else {
+        release(body);
+        put_char(body, '\r');
     }
+}
+
+/* Octets on their way from a run without CR to the piece, which has room for all of them. */
+struct copy {
+    const char *at;
+    const char *end;
+    char *out;
+};
+
+/* As they are. */
+static struct copy copy_simple(struct copy copy)
+{
+    while (copy.at < copy.end && *copy.at != '\r') {
+        *copy.out++ = *copy.at++;
+    }
+    return copy;
+}
+
+/* The same with white space inside as one space each; what stands in front of the CR, or of what has
+ * not come yet, waits. */
+static struct copy copy_relaxed(struct copy copy, bool *has_space)
+{
+    while (copy.at < copy.end) {
+        char c = *copy.at;
+        if ((unsigned char)c > ' ' || (c != '\r' && !is_space(c))) {
+            *copy.out++ = c;
+            copy.at++;
+            continue;
+        }
+        if (c == '\r') {
+            break;
+        }
+        while (copy.at < copy.end && is_space(*copy.at)) {
+            copy.at++;
+        }
+        if (copy.at == copy.end || *copy.at == '\r') {
+            *has_space = true;
+            break;
+        }
+        *copy.out++ = ' ';
+    }
+    return copy;
+}
+
+/* How many were taken: at least one. */
+static uint32_t put_run(struct dkim_body *body, const char *bytes, uint32_t len)
+{
+    bool has_space = false;
+    uint32_t room = DKIM_PIECE - body->piece_len;
+    struct copy copy = {bytes, bytes + (len < room ? len : room), body->piece + body->piece_len};
+    copy = body->is_relaxed ? copy_relaxed(copy, &has_space) : copy_simple(copy);
+    uint32_t put = (uint32_t)(copy.out - body->piece) - body->piece_len;
+    body->has_space = has_space;
+    body->piece_len += put;
+    body->size += put;
+    flush_if_full(body);
+    return (uint32_t)(copy.at - bytes);
 }
 
 void dkim_body_feed(struct dkim_body *body, const char *bytes, uint32_t len)
@@ -98,37 +216,68 @@ void dkim_body_feed(struct dkim_body *body, const char *bytes, uint32_t len)
         if (body->has_cr) {
             settle_cr(body, c == '\n');
             at += c == '\n' ? 1 : 0;
-            continue;
-        }
-        if (c == '\r') {
+        } else if (c == '\r') {
             body->has_cr = true;
             at++;
-            continue;
-        }
-        const char *end = memchr(bytes + at, '\r', len - at);
-        uint32_t run = end == NULL ? len - at : (uint32_t)(end - bytes) - at;
-        if (body->is_relaxed) {
-            feed_relaxed(body, bytes + at, run);
+        } else if (body->is_relaxed && is_space(c)) {
+            body->has_space = true;
+            at++;
         } else {
-            feed_simple(body, bytes + at, run);
+            release(body);
+            at += put_run(body, bytes + at, len - at);
         }
-        at += run;
+    }
+}
+
+/* Back to where the body ended, if empty lines were hashed that nothing followed. */
+static void return_to_mark(struct dkim_body *body)
+{
+    if (body->has_mark) {
+        digest_drop(&body->digest);
+        body->digest = body->mark;
+        body->mark = (struct digest){0};
+        body->has_mark = false;
+        body->piece_len = 0;
+        body->size = body->mark_size;
+        body->hashed = body->mark_size;
+        take_sums(body);
     }
 }
 
 /* One CRLF stands at the end of a body that holds anything; simple puts it into an empty one too. */
-void dkim_body_final(struct dkim_body *body, uint8_t ret_sum[DIGEST_SIZE])
+void dkim_body_final(struct dkim_body *body)
 {
-    settle_cr(body, false);
-    if (body->size > 0 || !body->is_relaxed) {
-        put(body, "\r\n", 2);
+    if (body->has_cr) {
+        settle_cr(body, false);
     }
-    digest_final(&body->digest, ret_sum);
+    return_to_mark(body);
+    if (body->size > 0 || !body->is_relaxed) {
+        put_char(body, '\r');
+        put_char(body, '\n');
+    }
+    flush(body);
+    uint8_t sum[DIGEST_SIZE];
+    digest_final(&body->digest, sum);
+    for (uint32_t i = 0; i < body->limit_count; i++) {
+        if (body->limits[i].octets == DKIM_ALL) {
+            memcpy(body->limits[i].sum, sum, DIGEST_SIZE);
+            body->limits[i].has_sum = true;
+        }
+    }
+}
+
+const uint8_t *dkim_body_sum(const struct dkim_body *body, uint32_t limit)
+{
+    assert(limit < body->limit_count);
+    return body->limits[limit].has_sum ? body->limits[limit].sum : NULL;
 }
 
 void dkim_body_drop(struct dkim_body *body)
 {
     digest_drop(&body->digest);
+    if (body->has_mark) {
+        digest_drop(&body->mark);
+    }
 }
 
 /* ---- header ---- */
