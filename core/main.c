@@ -346,6 +346,11 @@ static void log_started(const struct proxy *proxy)
                      listener_tls(config, listener));
         }
     }
+    if (config->verify_mode != VERIFY_OFF && config->dns.server_count == 0) {
+        log_line(LEVEL_WARNING,
+                 "no DNS server: neither [dns] server nor /etc/resolv.conf names one; what "
+                 "the local zone does not answer is a temperror");
+    }
     log_line(LEVEL_INFO, "mailweir " VERSION " started: %u workers on %s", config->workers,
              proxy->backend->name);
 }
