@@ -21,7 +21,8 @@ int check_files_read_zone(const struct config *config, struct dns_zone **ret_zon
     int result = dns_zone_read(ret_zone, config->dns.local_zone, reason, sizeof(reason));
     if (result < 0) {
         error->line = config->dns.local_zone_line;
-        (void)snprintf(error->text, sizeof(error->text), "[dns] local_zone: %s: %s",
+        (void)snprintf(error->text, sizeof(error->text),
+                       "[dns] local_zone: %s: %s; write the path of a zone file (RFC 1035)",
                        config->dns.local_zone, reason);
     }
     return result;

@@ -5,7 +5,6 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -32,15 +31,18 @@ static bool parse_code(const char *text, uint32_t *ret_code)
     return *ret_code >> 24 == LOOPBACK_NET;
 }
 
-/* "127.0.0.2" or "127.0.0.2-127.0.0.11"; `text` is cut at the hyphen. */
-static bool parse_range(char *text, struct verify_range *ret_range)
+/* "127.0.0.2" or "127.0.0.2-127.0.0.11" */
+static bool parse_range(const char *text, struct verify_range *ret_range)
 {
-    char *hyphen = strchr(text, '-');
-    if (hyphen != NULL) {
-        *hyphen = '\0';
+    char first[INET_ADDRSTRLEN];
+    size_t len = strcspn(text, "-");
+    if (len >= sizeof(first)) {
+        return false;
     }
-    return parse_code(text, &ret_range->first) &&
-           parse_code(hyphen != NULL ? hyphen + 1 : text, &ret_range->last) &&
+    memcpy(first, text, len);
+    first[len] = '\0';
+    return parse_code(first, &ret_range->first) &&
+           parse_code(text[len] == '-' ? text + len + 1 : first, &ret_range->last) &&
            ret_range->first <= ret_range->last;
 }
 
@@ -65,16 +67,25 @@ static int parse_codes(char *text, struct verify_zone *zone, struct config_why *
     return 0;
 }
 
+static bool parse_weight(const char *text, int32_t *ret_weight)
+{
+    bool is_negative = text[0] == '-';
+    int64_t weight;
+    if (config_parse_number(text + is_negative, (struct config_range){0, WEIGHT_MAX}, &weight) <
+        0) {
+        return false;
+    }
+    *ret_weight = (int32_t)(is_negative ? -weight : weight);
+    return true;
+}
+
 static int parse_option(char *word, struct verify_zone *zone, struct config_why *why)
 {
     if (strncmp(word, "codes=", 6) == 0) {
         return parse_codes(word + 6, zone, why);
     }
-    char *end = word;
     if (strncmp(word, "weight=", 7) == 0) {
-        long weight = strtol(word + 7, &end, 10);
-        if (end > word + 7 && *end == '\0' && weight >= -WEIGHT_MAX && weight <= WEIGHT_MAX) {
-            zone->weight = (int32_t)weight;
+        if (parse_weight(word + 7, &zone->weight)) {
             return 0;
         }
         config_why_set(why, "'%s' is no weight; write weight=N with N from -%d to %d", word,

@@ -21,6 +21,13 @@ _Static_assert(offsetof(struct config_listener, trust_proxy_count) ==
                    offsetof(struct config_listener, trust_proxy) +
                        sizeof(struct network) * CONFIG_NETWORKS_MAX,
                "a list of networks has its count behind it");
+_Static_assert(offsetof(struct verify_conf, dnsbl.zones) ==
+                       offsetof(struct verify_conf, dnsbl.zone_count) + sizeof(uint32_t) &&
+                   offsetof(struct verify_conf, dnsbl.zone_count) ==
+                       offsetof(struct verify_conf, dnsbl) &&
+                   offsetof(struct verify_conf, rhsbl.zones) ==
+                       offsetof(struct verify_conf, rhsbl) + sizeof(uint32_t),
+               "lists of lists begin with their count");
 
 enum {
     SECOND = 1000,

@@ -12,11 +12,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
+#include "core/check_files.h"
 #include "core/config.h"
 #include "core/config_dns.h"
+#include "net/dns_zone.h"
 
 static char errors[65536]; /* of the last load() */
 
@@ -208,6 +211,8 @@ static const struct {
     {"[dns]\nserver = 192.0.2.1:65536\n", "t.ini:2: [dns] server: '192.0.2.1:65536' " NO_SERVER},
     {"[dns]\nserver = [2001:db8::1\n", "t.ini:2: [dns] server: '[2001:db8::1' " NO_SERVER},
     {"[dns]\nserver = [2001:db8::1]53\n", "t.ini:2: [dns] server: '[2001:db8::1]53' " NO_SERVER},
+    {"[dns]\nserver = 192.0.2.1:\n", "t.ini:2: [dns] server: '192.0.2.1:' " NO_SERVER},
+    {"[dns]\nserver = fe80::1%lo\n", "t.ini:2: [dns] server: 'fe80::1%lo' " NO_SERVER},
     {"[dns]\ntimeout = 9ms\n",
      "t.ini:2: [dns] timeout: '9ms' is out of range; write a number with ms, s, m or h, from 10ms "
      "to 1m\n"},
@@ -261,6 +266,11 @@ static const struct {
      "t.ini:2: [dnsbl] zone: 'weight=-99999999999999999999' is no weight; write weight=N with N "
      "from "
      "-1000 to 1000\n"},
+    {"[dnsbl]\nzone = zen.example.org weight=-1001\n",
+     "t.ini:2: [dnsbl] zone: 'weight=-1001' is no weight; write weight=N with N from -1000 to "
+     "1000\n"},
+    {"[dnsbl]\nzone = zen.example.org weight=+3\n",
+     "t.ini:2: [dnsbl] zone: 'weight=+3' is no weight; write weight=N with N from -1000 to 1000\n"},
     {"[dnsbl]\nzone = zen.example.org weight=3x\n",
      "t.ini:2: [dnsbl] zone: 'weight=3x' is no weight; write weight=N with N from -1000 to 1000\n"},
     {"[dnsbl]\nzone = zen.example.org codes=\n", "t.ini:2: [dnsbl] zone: '' " NO_CODE},
@@ -268,9 +278,9 @@ static const struct {
     {"[dnsbl]\nzone = zen.example.org codes=127.0.0.2,,127.0.0.4\n",
      "t.ini:2: [dnsbl] zone: '' " NO_CODE},
     {"[dnsbl]\nzone = zen.example.org codes=127.0.0.2-\n",
-     "t.ini:2: [dnsbl] zone: '127.0.0.2' " NO_CODE},
+     "t.ini:2: [dnsbl] zone: '127.0.0.2-' " NO_CODE},
     {"[dnsbl]\nzone = zen.example.org codes=127.0.0.2-128.0.0.1\n",
-     "t.ini:2: [dnsbl] zone: '127.0.0.2' " NO_CODE},
+     "t.ini:2: [dnsbl] zone: '127.0.0.2-128.0.0.1' " NO_CODE},
     {"[dnsbl]\nzone = zen.example.org codes=127.1\n", "t.ini:2: [dnsbl] zone: '127.1' " NO_CODE},
     {"[dnsbl]\nzone = zen..example.org\n", "t.ini:2: [dnsbl] zone: 'zen..example.org' " NO_LIST},
     {"[dnsbl]\nzone = [192.0.2.1]\n", "t.ini:2: [dnsbl] zone: '[192.0.2.1]' " NO_LIST},
@@ -280,7 +290,7 @@ static const struct {
     {"[dnsbl]\nzone = zen.example.org codes=10.0.0.1\n",
      "t.ini:2: [dnsbl] zone: '10.0.0.1' " NO_CODE},
     {"[dnsbl]\nzone = zen.example.org codes=127.0.0.9-127.0.0.2\n",
-     "t.ini:2: [dnsbl] zone: '127.0.0.9' " NO_CODE},
+     "t.ini:2: [dnsbl] zone: '127.0.0.9-127.0.0.2' " NO_CODE},
     {"[dnsbl]\nzone = zen.example.org 3\n",
      "t.ini:2: [dnsbl] zone: '3' is not known here; write NAME weight=N "
      "codes=127.0.0.2-127.0.0.11\n"},
@@ -364,6 +374,27 @@ static void test_trace_header_off(void **state)
     config_destroy(&config);
 }
 
+static void test_bad_lease_hold(void **state)
+{
+    (void)state;
+    struct config *config;
+    assert_int_equal(load(MINIMUM "lease_hold = 2h\n", &config), -EINVAL);
+    assert_string_equal(errors, "t.ini:7: [upstream:default] lease_hold: '2h' is out of range; "
+                                "write a number with ms, s, m or h, from 0ms to 1h\n");
+}
+
+static void test_weights_at_their_ends(void **state)
+{
+    (void)state;
+    struct config *config = load_good(MINIMUM "[dnsbl]\nzone = a.example.org weight=-1000\n"
+                                              "zone = b.example.org weight=1000\n"
+                                              "zone = c.example.org weight=0\n");
+    assert_int_equal(config->verify.dnsbl.zones[0].weight, -1000);
+    assert_int_equal(config->verify.dnsbl.zones[1].weight, 1000);
+    assert_int_equal(config->verify.dnsbl.zones[2].weight, 0);
+    config_destroy(&config);
+}
+
 static void test_lists_and_servers_are_bounded(void **state)
 {
     (void)state;
@@ -425,6 +456,72 @@ static void test_endless_resolv_conf(void **state)
     assert_int_equal(dns.server_count, 0);
 }
 
+/* ---- what the keys name on the disk ---- */
+
+static void test_local_zone_is_read(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/weir-zone-XXXXXX";
+    char text[1024];
+    char want[1024];
+    struct check_files_error error;
+    struct dns_zone *zone;
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    dprintf(fd, "$ORIGIN example.org.\n@ 60 IN SOA ns h 1 2 3 4 5\na 60 IN A 192.0.2.1\n");
+    close(fd);
+    snprintf(text, sizeof(text), MINIMUM "[dns]\nlocal_zone = %s\n", path);
+    struct config *config = load_good(text);
+    assert_int_equal(check_files_read_zone(config, &zone, &error), 0);
+    assert_int_equal(dns_zone_count(zone), 2);
+    dns_zone_destroy(&zone);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(check_files_read_zone(config, &zone, &error), -ENOENT);
+    assert_null(zone);
+    assert_int_equal(error.line, 8);
+    snprintf(want, sizeof(want),
+             "[dns] local_zone: %s: No such file or directory; write the path of a zone file "
+             "(RFC 1035)",
+             path);
+    assert_string_equal(error.text, want);
+    config->verify_mode = VERIFY_OFF; /* nobody asks */
+    assert_int_equal(check_files_read_zone(config, &zone, &error), 0);
+    config_destroy(&config);
+}
+
+static void test_spool_dir_is_tried(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *dir;
+        int result;
+        const char *why;
+    } rows[] = {
+        {"/tmp", 0, ""},
+        {"/dev/null", -ENOTDIR, "Not a directory"},
+        {"/nonexistent/spool", -ENOENT, "No such file or directory"},
+        {"tmp", -ENOENT, "No such file or directory"},
+        {"", -ENOENT, "No such file or directory"},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char text[512];
+        char want[512];
+        struct check_files_error error = {.line = 0};
+        snprintf(text, sizeof(text), MINIMUM "[verify]\nspool_dir = %s\n", rows[i].dir);
+        struct config *config = load_good(text);
+        assert_int_equal(check_files_try_spool(config, &error), rows[i].result);
+        snprintf(want, sizeof(want),
+                 "[verify] spool_dir: '%s': %s; write the path of a folder that mailweir may write "
+                 "to",
+                 rows[i].dir, rows[i].why);
+        assert_true(rows[i].result == 0 || error.line == 8);
+        assert_string_equal(rows[i].result == 0 ? want : error.text, want);
+        config->verify_mode = VERIFY_STREAM; /* holds nothing */
+        assert_int_equal(check_files_try_spool(config, &error), 0);
+        config_destroy(&config);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -436,9 +533,13 @@ int main(void)
         cmocka_unit_test(test_authserv_id_in_the_form_of_dns),
         cmocka_unit_test(test_longest_names),
         cmocka_unit_test(test_trace_header_off),
+        cmocka_unit_test(test_bad_lease_hold),
+        cmocka_unit_test(test_weights_at_their_ends),
         cmocka_unit_test(test_lists_and_servers_are_bounded),
         cmocka_unit_test(test_resolv_conf),
         cmocka_unit_test(test_endless_resolv_conf),
+        cmocka_unit_test(test_local_zone_is_read),
+        cmocka_unit_test(test_spool_dir_is_tried),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
