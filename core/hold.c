@@ -200,6 +200,16 @@ enum step step_hold(struct session *session)
 
 /* ---- the verdict ---- */
 
+/* A disk that is full may say so at the last write: not before that does anything go to the upstream. */
+static enum step await_file(struct session *session)
+{
+    if (session->timed_out) {
+        return hold_refuse_store(session, -ETIMEDOUT);
+    }
+    stream_flush(&session->client);
+    return session_wait(session, WAIT_SPOOL);
+}
+
 enum step step_verdict(struct session *session)
 {
     struct transaction *t = session->transaction;
@@ -207,6 +217,12 @@ enum step step_verdict(struct session *session)
     if (!verification_await(session, phase)) {
         stream_flush(&session->client);
         return session_wait(session, WAIT_VERDICT);
+    }
+    if (message_error(t->message) < 0) {
+        return hold_refuse_store(session, message_error(t->message));
+    }
+    if (t->eom_ms > 0 && message_is_busy(t->message)) {
+        return await_file(session);
     }
     t->waited_ms += session_now(session) - session->command_ms;
     t->verify_ms = t->eom_ms > 0 ? session_now(session) - t->eom_ms : 0;

@@ -341,10 +341,11 @@ static void on_written(struct op *op, int result)
     message->written += block->end;
     blocks_push(&message->spare, block);
     write_next(message);
-    if (message->sealed && message->tail.count == 0) {
+    bool is_complete = message->sealed && message->tail.count == 0;
+    if (is_complete) {
         file_complete(message);
     }
-    if (message_room(message) > 0) { /* an owner may wait for more than there was */
+    if (is_complete || message_room(message) > 0) { /* an owner may wait for either */
         message->poke(message, message->owner);
     }
 }

@@ -104,7 +104,8 @@ int message_read(struct message *message, struct text *ret_run) __attribute__((w
  * go back to the pool. */
 void message_consume(struct message *message, uint32_t len);
 
-/* An op is in flight. */
+/* An op is in flight. Between the seal and the first message_read() these are writes, and a poke
+ * follows the last of them. */
 bool message_is_busy(const struct message *message);
 
 /* At any time, also with an op in flight: the message then goes once that is joined. Nulls the

@@ -91,7 +91,7 @@ static const struct state_row {
     [SESSION_HOLD] = {"hold", step_hold, DEADLINE_HOLD, WAIT_CLIENT_BYTES | WAIT_SPOOL,
                       TO(SESSION_VERDICT) | TO(SESSION_DELIVER) | TO(SESSION_DISCARD) |
                           TO(SESSION_CLOSING)},
-    [SESSION_VERDICT] = {"verdict", step_verdict, DEADLINE_NONE, WAIT_VERDICT,
+    [SESSION_VERDICT] = {"verdict", step_verdict, DEADLINE_NONE, WAIT_VERDICT | WAIT_SPOOL,
                          TO(SESSION_REPLAY) | TO(SESSION_OPEN) | TO(SESSION_DELIVER) |
                              TO(SESSION_DISCARD) | TO(SESSION_CLOSING)},
     [SESSION_REPLAY] = {"replay", step_replay, DEADLINE_NONE, WAIT_CONNECT | WAIT_UPSTREAM_BYTES,
