@@ -265,10 +265,15 @@ static bool choose_body(struct work *work)
     return true;
 }
 
+/* What is no domain may hold anything, folded lines among it: each octet that is not visible is a "?". */
 static void copy_name(struct span name, char *out, uint32_t size)
 {
-    (void)snprintf(out, size, "%.*s", (int)(name.len < size ? name.len : size - 1),
-                   name.len > 0 ? name.at : "");
+    uint32_t len = name.len < size ? name.len : size - 1;
+    for (uint32_t i = 0; i < len; i++) {
+        char c = name.at[i];
+        out[i] = c > ' ' && c <= '~' ? c : '?';
+    }
+    out[len] = '\0';
 }
 
 static void describe(struct work *work)

@@ -98,3 +98,15 @@ def test_case(name, cut, folder):
     if name.startswith("02"):
         wish = ["pass"] * 7
     assert sorted(got) == sorted(wish), lines
+
+
+def test_names_that_are_none_are_shown_in_visible_ascii(folder):
+    """d= and s= of a field that is refused: folded lines, control octets and others stand there as "?"."""
+    rest = b"; h=from; bh=u0A/YWu2LwxHPEJTRgHj2P4k+mGt1J9R9M26i9WFzik=; b=AAAA\n"
+    field = b"DKIM-Signature: v=1; a=rsa-sha256; d=good.example\n X-Weir=1; s=s1\n\t"
+    content = field + b"\x1b[31m\xe4" + rest + field + b"two" + rest + b"From: <a@good.example>\n\nx\n"
+    message = with_crlf(content, folder)
+    for line in run([f"verify {message} {NOW} 100"])[1:]:
+        words = line.split(" ", 3)
+        assert words[0] == "permerror" and re.fullmatch("[!-~]+", words[1]) and re.fullmatch("[!-~]+", words[2]), line
+    assert "good.example???X-Weir=1 s1???two" in "\n".join(run([f"verify {message} {NOW} 100"]))
