@@ -105,16 +105,23 @@ static uint32_t rsa_bits(RsaKey *key)
     return (uint32_t)mp_count_bits(&key->n);
 }
 
+/* A key's owner could make the exponent as long as the modulus: that costs what signing costs. */
+static bool is_accepted(RsaKey *key)
+{
+    uint32_t bits = rsa_bits(key);
+    return bits >= SIGNATURE_RSA_BITS_MIN && bits <= SIGNATURE_RSA_BITS_MAX &&
+           (uint32_t)mp_count_bits(&key->e) <= SIGNATURE_RSA_EXPONENT_BITS_MAX;
+}
+
 static int rsa_open(RsaKey *key, const uint8_t *signature, uint32_t signature_len,
                     const uint8_t sum[DIGEST_SIZE])
 {
     uint8_t copy[SIGNATURE_MAX];
     uint8_t *info = NULL;
-    uint32_t bits = rsa_bits(key);
-    if (bits < SIGNATURE_RSA_BITS_MIN || bits > SIGNATURE_RSA_BITS_MAX) {
+    if (!is_accepted(key)) {
         return -ERANGE;
     }
-    if (signature_len != (bits + 7) / 8) {
+    if (signature_len != (rsa_bits(key) + 7) / 8) {
         return -EBADMSG;
     }
     memcpy(copy, signature, signature_len);

@@ -45,12 +45,13 @@ enum {
     SIGNATURE_MAX = 1024,          /* octets of a signature: RSA with 8192 bits */
     SIGNATURE_RSA_BITS_MIN = 1024, /* RFC 8301, 3.2 */
     SIGNATURE_RSA_BITS_MAX = 8192,
+    SIGNATURE_RSA_EXPONENT_BITS_MAX = 17, /* 65537; the arithmetic grows with it */
 };
 
 /*
  * Verifies a signature over a SHA-256 sum: RSASSA-PKCS1-v1_5 (`key` is a SubjectPublicKeyInfo or a bare
  * RSAPublicKey, DER) or Ed25519 of the sum's octets (`key` is 32 octets). 0: it is good; -EBADMSG: it
- * is not; -EINVAL: no usable key; -ERANGE: an RSA key of a size that is not accepted; -ENOMEM.
+ * is not; -EINVAL: no usable key; -ERANGE: an RSA key of a size or exponent that is not accepted; -ENOMEM.
  */
 int signature_verify(enum signature_key kind, const uint8_t *key, uint32_t key_len,
                      const uint8_t *signature, uint32_t signature_len,

@@ -1,8 +1,10 @@
 /*
- * test_digest - SHA-256 against the vectors of FIPS 180-4's examples, whole and cut at each place.
+ * test_digest - SHA-256 against the vectors of FIPS 180-4's examples, whole and cut at each place; keys
+ * that are refused for what they would cost.
  */
 #include "filters/digest.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -77,9 +79,51 @@ static void test_drop_and_reuse(void **state)
     expect_sum(&digest, vectors[1].hex);
 }
 
+/* A key of 1024 bits; its exponent is given. */
+static uint32_t make_key(const uint8_t *exponent, uint8_t exponent_len, uint8_t *out)
+{
+    uint8_t content = (uint8_t)(3 + 129 + 2 + exponent_len);
+    uint32_t at = 0;
+    const uint8_t head[] = {0x30, 0x81, content, 0x02, 0x81, 129, 0};
+    memcpy(out, head, sizeof(head));
+    at += sizeof(head);
+    memset(out + at, 0xa5, 128);
+    at += 128;
+    out[at++] = 0x02;
+    out[at++] = exponent_len;
+    memcpy(out + at, exponent, exponent_len);
+    return at + exponent_len;
+}
+
+static void test_long_exponents(void **state)
+{
+    static const struct {
+        uint8_t exponent[9];
+        uint8_t len;
+        int wanted;
+    } rows[] = {
+        {{3}, 1, -EBADMSG},
+        {{1, 0, 1}, 3, -EBADMSG},
+        {{3, 0, 1}, 3, -ERANGE},
+        {{1, 0, 0, 0, 1}, 5, -ERANGE},
+        {{0x7f, 1, 1, 1, 1, 1, 1, 1, 1}, 9, -ERANGE},
+    };
+    static const uint8_t signature[128] = {1};
+    static const uint8_t sum[DIGEST_SIZE] = {2};
+    uint8_t key[256];
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        uint32_t len = make_key(rows[i].exponent, rows[i].len, key);
+        assert_int_equal(
+            signature_verify(SIGNATURE_RSA, key, len, signature, sizeof(signature), sum),
+            rows[i].wanted);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_long_exponents),
         cmocka_unit_test(test_vectors),
         cmocka_unit_test(test_cuts),
         cmocka_unit_test(test_drop_and_reuse),
