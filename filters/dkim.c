@@ -22,9 +22,15 @@
 enum {
     FIELD_MAX = 16 * 1024, /* of a DKIM-Signature field */
     CANDIDATES_MAX = 256,  /* signatures among which those to look at are chosen */
+    HASHED_MAX =
+        HEADER_TEXT_MAX, /* octets of header hashed for all signatures; the first one may have more */
+    KEY_UNIT = 256,      /* octets of a signature whose arithmetic counts as one: a 2048-bit key */
+    KEY_UNITS_MAX = 16, /* for all signatures; the first one may have more */
 };
 
 _Static_assert((int)DKIM_LIMITS_MAX >= (int)FOUND_SIGNATURES_MAX, "each has a limit of its own");
+
+static const char out_of_memory[] = "out of memory";
 
 struct dkim;
 
@@ -43,9 +49,12 @@ struct work {
 
 struct dkim {
     struct filter_run *run;
-    bool is_ended;  /* the message is complete */
-    uint32_t count; /* signatures that are looked at */
-    uint32_t open;  /* of these, not settled */
+    bool is_ended;      /* the message is complete */
+    uint32_t count;     /* signatures that are looked at */
+    uint32_t open;      /* of these, not settled */
+    bool has_index;     /* names of fields can be found */
+    uint32_t hashed;    /* octets of header, for all signatures so far */
+    uint32_t key_units; /* arithmetic that they may need */
     bool has_body[2];
     struct dkim_body bodies[2]; /* simple and relaxed, where signatures want them */
     struct header_index index;
@@ -101,7 +110,7 @@ static void settle_verified(struct work *work, int result)
         settle(work, CHECK_PERMERROR, "the key is too short or too long");
         return;
     case -ENOMEM:
-        settle(work, CHECK_TEMPERROR, "out of memory");
+        settle(work, CHECK_TEMPERROR, out_of_memory);
         return;
     default:
         settle(work, CHECK_PERMERROR, "the key cannot be read");
@@ -123,7 +132,7 @@ static void verify(struct work *work)
     if (signature->has_limit && signature->limit > body->size) {
         settle(work, CHECK_FAIL, "l= is more than the body");
     } else if (body_sum == NULL) {
-        settle(work, CHECK_TEMPERROR, "out of memory");
+        settle(work, CHECK_TEMPERROR, out_of_memory);
     } else if (memcmp(sum, body_sum, DIGEST_SIZE) != 0) {
         settle(work, CHECK_FAIL, "the body has been changed");
     } else {
@@ -227,29 +236,52 @@ static void hash_own_field(const struct work *work, const struct header *header,
                      true);
 }
 
-static bool hash_header(struct work *work, const struct header_field *field)
+/* True when there is room for it in what the signatures of a message may cost. */
+static bool take_room(struct work *work, uint32_t *used, uint32_t more, uint32_t most)
+{
+    bool is_first = work == work->check->works;
+    bool has_room = is_first || more <= most - (*used < most ? *used : most);
+    *used += has_room ? more : 0;
+    return has_room;
+}
+
+/* Arithmetic grows with the square of the key's size, which is that of the signature. */
+static bool take_key_room(struct work *work)
+{
+    uint32_t units = (work->signature.octets + KEY_UNIT - 1) / KEY_UNIT;
+    return take_room(work, &work->check->key_units, units * units, KEY_UNITS_MAX);
+}
+
+/* NULL, or why it is not done. */
+static const char *hash_header(struct work *work, const struct header_field *field)
 {
     struct dkim *check = work->check;
     const struct header *header = check->run->facts->header;
     struct digest digest = {0};
     struct span name;
     if (digest_init(&digest) < 0) {
-        return false;
+        return out_of_memory;
     }
+    bool has_room = take_room(work, &check->hashed, field->len, HASHED_MAX);
     header_cursor_init(&check->cursor, &check->index);
-    for (uint32_t at = 0; dkim_list_next(work->signature.names, ':', &at, &name);) {
+    for (uint32_t at = 0; has_room && dkim_list_next(work->signature.names, ':', &at, &name);) {
         const struct header_field *taken = header_cursor_take(&check->cursor, name);
-        if (taken != NULL) {
+        has_room = taken == NULL || take_room(work, &check->hashed, taken->len, HASHED_MAX);
+        if (taken != NULL && has_room) {
             hash_field(header, taken, work->signature.header_relaxed, &digest);
         }
     }
+    if (!has_room) {
+        digest_drop(&digest);
+        return "the signatures cover too much header";
+    }
     hash_own_field(work, header, field, &digest);
     digest_final(&digest, work->header_sum);
-    return true;
+    return NULL;
 }
 
 /* The body in the form that this signature wants, shared with others that want the same. */
-static bool choose_body(struct work *work)
+static const char *choose_body(struct work *work)
 {
     struct dkim *check = work->check;
     uint64_t limit = work->signature.has_limit ? work->signature.limit : DKIM_ALL;
@@ -257,12 +289,12 @@ static bool choose_body(struct work *work)
     struct dkim_body *body = &check->bodies[work->is_body_relaxed];
     if (!check->has_body[work->is_body_relaxed]) {
         if (dkim_body_init(body, work->is_body_relaxed) < 0) {
-            return false;
+            return out_of_memory;
         }
         check->has_body[work->is_body_relaxed] = true;
     }
     work->limit = dkim_body_limit(body, limit);
-    return true;
+    return NULL;
 }
 
 /* What is no domain may hold anything, folded lines among it: each octet that is not visible is a "?". */
@@ -293,8 +325,9 @@ static void describe(struct work *work)
 }
 
 /* What is wrong with the whole message, for each of its signatures. */
-static const char *message_fault(const struct header *header)
+static const char *message_fault(const struct dkim *check)
 {
+    const struct header *header = check->run->facts->header;
     const struct header_field *from;
     if (header->is_too_large) {
         return "the header is too large";
@@ -302,7 +335,27 @@ static const char *message_fault(const struct header *header)
     if (header->is_malformed) {
         return "the header is malformed";
     }
+    if (!check->has_index) {
+        return "the names of the header fields collide";
+    }
     return header_count(header, "From", &from) == 1 ? NULL : "there is not one From field";
+}
+
+/* Hashes the header, sees to it that the body is, and asks for the key. */
+static void begin_hashes(struct work *work, const struct header_field *field)
+{
+    const char *fault = "the signatures need too much arithmetic";
+    if (take_key_room(work)) {
+        fault = hash_header(work, field);
+    }
+    if (fault == NULL) {
+        fault = choose_body(work);
+    }
+    if (fault == NULL) {
+        ask_key(work);
+    } else {
+        settle(work, fault == out_of_memory ? CHECK_TEMPERROR : CHECK_NEUTRAL, fault);
+    }
 }
 
 static void begin_work(struct work *work, const struct header_field *field)
@@ -315,16 +368,14 @@ static void begin_work(struct work *work, const struct header_field *field)
     }
     describe(work);
     if (fault == NULL) {
-        fault = message_fault(facts->header);
+        fault = message_fault(work->check);
     }
     if (fault != NULL) {
         settle(work, CHECK_PERMERROR, fault);
     } else if (work->signature.has_expiry && (int64_t)work->signature.expiry_s < facts->now_s) {
         settle(work, CHECK_POLICY, "the signature has expired");
-    } else if (!hash_header(work, field) || !choose_body(work)) {
-        settle(work, CHECK_TEMPERROR, "out of memory");
     } else {
-        ask_key(work);
+        begin_hashes(work, field);
     }
 }
 
@@ -395,10 +446,12 @@ static void dkim_start(struct filter_run *run)
     check->is_ended = false;
     check->count = 0;
     check->open = 0;
+    check->hashed = 0;
+    check->key_units = 0;
     check->has_body[0] = false;
     check->has_body[1] = false;
     run->facts->findings->dkim.is_present = true;
-    header_index_init(&check->index, run->facts->header);
+    check->has_index = header_index_init(&check->index, run->facts->header);
     choose(check);
     conclude(check);
 }

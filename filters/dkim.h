@@ -6,6 +6,10 @@
  * Keys are asked for as soon as the header is complete; the body is hashed once as it comes, for all of
  * them. A signature whose key could not be fetched is temperror, not absent; one that is good but
  * leaves a part of the body unsigned (l=), or has expired, is policy.
+ *
+ * What all signatures of a message may cost together is bounded as well: octets of header that are
+ * hashed (128 KiB), and arithmetic (16 keys of 2048 bits, 4 of 4096). The first one that is looked at has
+ * what it needs; those behind it that would go beyond are neutral, and their keys are not asked for.
  */
 #ifndef FILTERS_DKIM_H
 #define FILTERS_DKIM_H

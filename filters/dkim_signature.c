@@ -138,11 +138,15 @@ static bool is_field_name(struct span name)
 static const char *take_names(const struct dkim_tags *tags, struct dkim_signature *signature)
 {
     bool has_from = false;
+    uint32_t count = 0;
     struct span name;
     signature->names = dkim_tag_value(tags, "h");
     for (uint32_t at = 0; dkim_list_next(signature->names, ':', &at, &name);) {
         if (!is_field_name(name)) {
             return "bad field name in h=";
+        }
+        if (++count > DKIM_NAMES_MAX) {
+            return "h= holds too many names";
         }
         has_from = has_from || (name.len == 4 && strncasecmp(name.at, "from", 4) == 0);
     }
@@ -174,9 +178,9 @@ static const char *take_sums(const struct dkim_tags *tags, struct dkim_signature
     if (base64_decode(signature->sum, octets, sizeof(octets)) != DIGEST_SIZE) {
         return "bh= is not the base64 of a SHA-256";
     }
-    return base64_decode(signature->signature, octets, sizeof(octets)) > 0
-               ? NULL
-               : "b= is not base64, or too long";
+    int len = base64_decode(signature->signature, octets, sizeof(octets));
+    signature->octets = len > 0 ? (uint32_t)len : 0;
+    return len > 0 ? NULL : "b= is not base64, or too long";
 }
 
 const char *dkim_signature_parse(struct span value, struct dkim_signature *ret_signature)

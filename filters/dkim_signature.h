@@ -10,12 +10,15 @@
 #include "filters/digest.h"
 #include "filters/dkim_tags.h"
 
+enum { DKIM_NAMES_MAX = 500 }; /* in h=; more are a fault */
+
 struct dkim_signature {
     enum signature_key algorithm;
     bool header_relaxed;
     bool body_relaxed;
     bool has_limit;    /* l= */
     bool has_expiry;   /* x= */
+    uint32_t octets;   /* of b=, decoded */
     uint64_t limit;    /* octets of the canonical body that are signed */
     uint64_t expiry_s; /* since 1970 */
     struct span domain;
