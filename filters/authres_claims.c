@@ -6,6 +6,9 @@
  * The name is read as strict and as lenient readers would: pieces that nothing but comments, or a dot
  * beside white space, hold apart are one name, and so are quoted and plain ones side by side; and each
  * of them ends one. It is over where white space or a ";" ends it; what follows is not looked at.
+ *
+ * Where a name may end it is compared: by its length first, as long as it is ASCII. A name beyond ASCII has
+ * to be read anew each time, so there are few such times, more than any honest field has.
  */
 #include "filters/authres_claims.h"
 
@@ -15,17 +18,24 @@
 #include "filters/idn.h"
 #include "filters/span.h"
 
-enum { NAME_SIZE = 4 * IDN_NAME_MAX }; /* escapes and UTF-8 are longer than what they stand for */
+enum {
+    NAME_SIZE = 4 * IDN_NAME_MAX, /* escapes and UTF-8 are longer than what they stand for */
+    READINGS_MAX = 3,
+};
 
 struct reader {
     struct span text;
     uint32_t at;
-    uint32_t len; /* of `name` */
-    bool is_open; /* a comment or string without an end */
-    bool is_long; /* longer than any name of ours */
+    uint32_t len;       /* of `name` */
+    bool is_open;       /* a comment or string without an end */
+    bool is_long;       /* longer than any name of ours */
+    bool is_split;      /* into more pieces than are read */
+    bool has_non_ascii; /* in `name` */
     bool is_ours;
+    uint32_t readings;
     uint32_t compared; /* octets of the name that was compared last */
     const char *ours;  /* in the form of DNS */
+    uint32_t ours_len;
     char name[NAME_SIZE];
 };
 
@@ -43,6 +53,7 @@ static void add(struct reader *reader, char c)
         reader->is_long = true;
         return;
     }
+    reader->has_non_ascii = reader->has_non_ascii || (c & 0x80) != 0;
     reader->name[reader->len++] = c;
 }
 
@@ -106,19 +117,26 @@ static bool is_joined(const struct reader *reader)
 /* A name may end here. */
 static void compare(struct reader *reader)
 {
-    char theirs[IDN_NAME_MAX];
+    uint32_t dots = reader->len > 0 && reader->name[reader->len - 1] == '.' ? 1 : 0;
     if (reader->len == reader->compared || reader->is_long || reader->is_open) {
         return;
     }
     reader->compared = reader->len;
-    reader->is_ours =
-        idn_to_ascii(reader->name, reader->len, theirs) > 0 && strcmp(theirs, reader->ours) == 0;
+    if (!reader->has_non_ascii && reader->len - dots != reader->ours_len) {
+        return;
+    }
+    if (reader->has_non_ascii && ++reader->readings > READINGS_MAX) {
+        reader->is_split = true;
+        return;
+    }
+    reader->is_ours = idn_is(reader->name, reader->len, reader->ours);
 }
 
 static void read_name(struct reader *reader)
 {
     (void)skip_between(reader);
-    while (reader->at < reader->text.len && !reader->is_open && !reader->is_long) {
+    while (reader->at < reader->text.len && !reader->is_open && !reader->is_long &&
+           !reader->is_split) {
         char c = reader->text.at[reader->at];
         bool is_between = c == '(' || is_blank(c);
         if (c != ';' && c != '"' && !is_between) {
@@ -149,9 +167,10 @@ bool authres_claims(const struct header *header, const struct header_field *fiel
     }
     memset(&reader, 0, offsetof(struct reader, name));
     reader.ours = ours;
+    reader.ours_len = (uint32_t)strlen(ours);
     reader.text =
         (struct span){header->text + field->value_at, field->len - (field->value_at - field->at)};
     read_name(&reader);
-    bool is_nobodys = reader.is_open || (reader.len == 0 && !reader.is_long);
+    bool is_nobodys = reader.is_open || reader.is_split || (reader.len == 0 && !reader.is_long);
     return reader.is_ours || is_nobodys;
 }

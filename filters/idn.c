@@ -6,7 +6,6 @@
 #include "filters/idn.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <string.h>
 
 enum {
@@ -232,4 +231,32 @@ int idn_to_ascii(const char *text, uint32_t len, char out[IDN_NAME_MAX])
     }
     out[name.len] = '\0';
     return (int)name.len;
+}
+
+/* What a label comes to costs most to find out where it cannot be what is wanted. */
+static bool label_is(const struct label *label, const char *ascii, uint32_t len)
+{
+    char text[LABEL_MAX + 4];
+    bool is_encoded = len > 4 && memcmp(ascii, "xn--", 4) == 0;
+    if (label->is_ascii ? label->count != len : !is_encoded) {
+        return false;
+    }
+    int text_len = label->is_ascii ? (int)put_basic(label, text) : put_punycode(label, text);
+    return text_len == (int)len && memcmp(text, ascii, len) == 0;
+}
+
+bool idn_is(const char *text, uint32_t len, const char *ascii)
+{
+    struct label label;
+    for (uint32_t at = 0; at < len;) {
+        uint32_t wanted = (uint32_t)strcspn(ascii, ".");
+        if (!take_label(text, len, &at, &label) || !label_is(&label, ascii, wanted)) {
+            return false;
+        }
+        ascii += wanted;
+        if (at < len && *ascii++ != '.') {
+            return false;
+        }
+    }
+    return *ascii == '\0';
 }

@@ -52,6 +52,7 @@ static void check_name(const uint8_t *data, size_t size)
     int len = idn_to_ascii((const char *)data, (uint32_t)size, once);
     if (len >= 0) {
         assert(len < IDN_NAME_MAX && strlen(once) == (size_t)len);
+        assert(idn_is((const char *)data, (uint32_t)size, once));
         for (int i = 0; i < len; i++) {
             assert((once[i] & 0x80) == 0);
         }

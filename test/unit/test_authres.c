@@ -525,6 +525,23 @@ static double seconds_for(const char *text, uint32_t len)
     return (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9;
 }
 
+/* A name in ASCII may come in any number of pieces. One beyond ASCII that comes in more than are read is
+ * anybody's. */
+static void test_names_in_many_pieces(void **state)
+{
+    (void)state;
+    assert_true(claims("Authentication-Results: m()x(). e\"x\"a()m(c)p()l\"e\" .o()r()g; none\r\n",
+                       "mx.example.org"));
+    assert_false(claims("Authentication-Results: m()x(). e\"x\"a()m(c)p()l\"e\" .c()o()m; none\r\n",
+                        "mx.example.org"));
+    assert_false(claims("Authentication-Results: m()x.b\"\xc3\xbc\"cher.example; none\r\n",
+                        "mx.example.org"));
+    assert_true(claims("Authentication-Results: m()x.b\"\xc3\xbc\"cher.example; none\r\n",
+                       "mx.xn--bcher-kva.example"));
+    assert_true(
+        claims("Authentication-Results: \xc3\xa4()a()a()a()a(). x; none\r\n", "mx.example.org"));
+}
+
 static void test_large_fields_cost_little(void **state)
 {
     static char text[HEADER_TEXT_MAX];
@@ -552,12 +569,19 @@ static void test_large_fields_cost_little(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_nothing_was_checked), cmocka_unit_test(test_all_that_passes),
-        cmocka_unit_test(test_reasons_and_testing), cmocka_unit_test(test_peers_bytes_stay_values),
-        cmocka_unit_test(test_everything_too_long), cmocka_unit_test(test_trace),
-        cmocka_unit_test(test_trace_of_domains),    cmocka_unit_test(test_spellings),
-        cmocka_unit_test(test_international_names), cmocka_unit_test(test_fields_of_nobody),
-        cmocka_unit_test(test_interleavings),       cmocka_unit_test(test_large_fields_cost_little),
+        cmocka_unit_test(test_nothing_was_checked),
+        cmocka_unit_test(test_all_that_passes),
+        cmocka_unit_test(test_reasons_and_testing),
+        cmocka_unit_test(test_peers_bytes_stay_values),
+        cmocka_unit_test(test_everything_too_long),
+        cmocka_unit_test(test_trace),
+        cmocka_unit_test(test_trace_of_domains),
+        cmocka_unit_test(test_spellings),
+        cmocka_unit_test(test_international_names),
+        cmocka_unit_test(test_fields_of_nobody),
+        cmocka_unit_test(test_names_in_many_pieces),
+        cmocka_unit_test(test_interleavings),
+        cmocka_unit_test(test_large_fields_cost_little),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -70,6 +70,26 @@ static void test_names(void **state)
     }
 }
 
+/* Every name with the form of every other one. */
+static void test_comparison(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        for (size_t j = 0; j < sizeof(rows) / sizeof(rows[0]); j++) {
+            char out[IDN_NAME_MAX];
+            uint32_t len = (uint32_t)strlen(rows[i].text);
+            bool is_same = rows[j].ascii != NULL && idn_to_ascii(rows[i].text, len, out) >= 0 &&
+                           strcmp(out, rows[j].ascii) == 0;
+            if (rows[j].ascii != NULL) {
+                assert_int_equal(idn_is(rows[i].text, len, rows[j].ascii), is_same);
+            }
+        }
+    }
+    assert_false(idn_is("a.b", 3, "a"));
+    assert_false(idn_is("a", 1, "a.b"));
+    assert_true(idn_is("a.", 2, "a"));
+}
+
 static void test_longest_name(void **state)
 {
     char text[300];
@@ -88,6 +108,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names),
+        cmocka_unit_test(test_comparison),
         cmocka_unit_test(test_longest_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
