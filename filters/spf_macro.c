@@ -273,7 +273,7 @@ int spf_macro_expand(const char *text, uint32_t len, const struct spf_names *nam
 {
     struct writer w = {.out = out};
     uint32_t at = 0;
-    while (at < len) {
+    while (at < len && !w.is_full) {
         struct macro macro;
         if (text[at] != '%' || !parse_percent(text + at, len - at, &macro)) {
             put(&w, text[at++]);
