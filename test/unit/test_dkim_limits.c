@@ -146,7 +146,7 @@ static void test_names_in_h(void **state)
     for (int count = DKIM_NAMES_MAX; count <= DKIM_NAMES_MAX + 1; count++) {
         char names[4 * DKIM_NAMES_MAX] = "From";
         for (int i = 1; i < count; i++) {
-            (void)strcat(names, ":x");
+            memcpy(names + 4 + 2 * (i - 1), ":x", 3);
         }
         add_signature("example.com", names, 255);
         struct dmarc_world *world = verify();
