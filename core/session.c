@@ -428,10 +428,12 @@ static void session_note_reply(struct session *session, uint16_t code, const cha
 }
 
 /* The steps made sure of the room, so a failure means that the pool is empty: the client cannot be
- * told any more. */
+ * told any more. Nor may it be told what comes behind: it would take that for the reply that is
+ * missing. */
 static void session_put(struct session *session, const char *bytes, uint32_t len)
 {
-    if (stream_put(&session->client, bytes, len) < 0) {
+    if (session->is_mute || stream_put(&session->client, bytes, len) < 0) {
+        session->is_mute = true;
         session->client.ended = true;
     }
 }

@@ -83,6 +83,7 @@ struct session {
     bool is_skipping; /* a bad or overlong line is being skipped to its CRLF */
     bool timed_out;   /* the deadline of the state has passed: the next step deals with it */
     bool is_over;     /* the session's time is up */
+    bool is_mute;     /* a reply found no memory: nothing is said any more */
     bool is_resumed;  /* the command at the head of the window is run again, now that a lease is
                          there */
     uint8_t verb;     /* enum smtp_verb of the command at the head of the window */

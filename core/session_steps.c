@@ -217,6 +217,9 @@ enum step step_command(struct session *session)
     if (session->worker->phase != WORKER_RUNNING && session->transaction == NULL) {
         return session_end(session, "421 4.3.2 shutting down", "shutdown");
     }
+    if (session->is_mute) {
+        return session_end(session, NULL, "limits.memory");
+    }
     if (session->errors >= config->errors) {
         return session_end(session, "421 4.7.0 too many errors", "limits.errors");
     }

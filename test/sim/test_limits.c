@@ -22,6 +22,7 @@ enum {
         6 * STREAM_CHUNK_SIZE, /* two lent buffers and two chunks a side, at most */
     ENVELOPE_MEMORY_MAX = 8 * STREAM_CHUNK_SIZE, /* a thousand recipients for the record */
     RECORD_TEXT_MAX = 128,
+    CHUNKS_MAX = 20000,
 };
 
 static struct dialogue world; /* 10 MB, used by one test after the other */
@@ -566,6 +567,43 @@ static void test_waiting_for_the_upstream_costs_a_buffer_and_a_chunk(void **stat
     close_world(&world);
 }
 
+/* The reply to a message finds no chunk, the one to the next command would: a client must not take that
+ * for the other. */
+static void test_no_reply_is_given_behind_one_that_found_no_memory(void **state)
+{
+    (void)state;
+    static void *taken[CHUNKS_MAX];
+    uint32_t count = 0;
+    struct weir_options options = usual_options(CONTACT_MAIL);
+    options.pool_idle = 0;
+    open_world_with(&world, &options);
+    say_hello(&world, &world.client);
+    expect(&world.client, "MAIL FROM:<a@example.org>", "250 ");
+    for (uint32_t i = 0; i < 600; i++) { /* some chunks, which are free again behind the message */
+        expect(&world.client,
+               "RCPT TO:<a-long-name-that-takes-its-room-in-the-envelope@example.org>", "250 ");
+    }
+    expect(&world.client, "DATA", "354 ");
+    world.stage = STAGE_EOM;
+    world.answer = "";
+    say(&world.client, "x: y\r\n\r\n.\r\nMAIL FROM:<c@example.org>\r\n");
+    client_settle(&world.client);
+    struct pool *chunks = &world.weir->worker->chunks;
+    while (count < CHUNKS_MAX && (taken[count] = pool_get(chunks)) != NULL) {
+        count++;
+    }
+    assert_true(count < CHUNKS_MAX);
+    sim_set_connect(world.weir->sim, world.weir->listener, SIM_CONNECT_OK, 1000);
+    assert_int_equal(sim_write(world.weir->sim, world.model.conns[0].fd, "451 4.3.0 no\r\n", 14),
+                     14);
+    client_settle(&world.client);
+    while (count > 0) {
+        pool_put(chunks, taken[--count]);
+    }
+    assert_ended(&world);
+    close_world(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -594,6 +632,7 @@ int main(void)
         cmocka_unit_test(test_session_timeout_ends_a_message_in_drops),
         cmocka_unit_test(test_greet_delay),
         cmocka_unit_test(test_client_that_does_not_read_is_ended),
+        cmocka_unit_test(test_no_reply_is_given_behind_one_that_found_no_memory),
         cmocka_unit_test(test_waiting_for_the_upstream_costs_a_buffer_and_a_chunk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
