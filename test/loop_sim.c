@@ -243,6 +243,9 @@ static void look_file(struct sim *sim, struct op *op)
 {
     const struct sim_options *options = &sim->options;
     bool writes = op->kind == OP_WRITE_AT;
+    if (sim->files.is_stuck) {
+        return;
+    }
     uint32_t len =
         cut_short(sim, op->len - op->sent, 0, writes ? options->short_write : options->short_read);
     uint64_t offset = op->offset + op->sent;

@@ -117,6 +117,7 @@ struct sim_files {
     int open_error;     /* of loop_file(); 0: none */
     int read_error;     /* of every read; 0: none */
     uint64_t space_max; /* bytes of all files together, then -ENOSPC; 0: no bound */
+    bool is_stuck;      /* reads and writes do not end, until it is taken back */
 };
 void sim_set_files(struct sim *sim, const struct sim_files *files);
 

@@ -16,6 +16,15 @@ void sim_set_files(struct sim *sim, const struct sim_files *files)
     assert(files->read_error <= 0);
     sim->files = *files;
     sim->activity++;
+    for (uint32_t fd = 0; fd < sim->options.fd_count; fd++) {
+        const struct sim_end *end = &sim->ends[fd];
+        if (end->kind == SIM_FILE && end->rx != NULL) {
+            sim_touch(sim, end->rx);
+        }
+        if (end->kind == SIM_FILE && end->tx != NULL) {
+            sim_touch(sim, end->tx);
+        }
+    }
 }
 
 uint64_t sim_file_bytes(const struct sim *sim)

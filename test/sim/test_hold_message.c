@@ -338,6 +338,30 @@ static void test_file_that_cannot_be_written_is_452(void **state)
     }
 }
 
+/* The file is slow, and all blocks are full where the message is cut between CR and LF. */
+static void test_line_end_on_the_border_of_a_full_store(void **state)
+{
+    (void)state;
+    for (uint32_t shift = 0; shift < 4; shift++) {
+        open_spooling();
+        holding_envelope(client, "a@example.com");
+        uint32_t len = (uint32_t)snprintf(sent, LONG_MAX, "x: y\r\n\r\n%.*s", (int)shift, "abcd");
+        for (; len + 2 <= LONG_MAX; len += 2) {
+            memcpy(sent + len, "\r\n", 2);
+        }
+        set_files(&(struct sim_files){.is_stuck = true});
+        assert_true(client_send(client, sent, len));
+        assert_true(client_send(client, ".\r\n", 3));
+        client_settle(client);
+        assert_int_equal(holding_state(&world), SESSION_HOLD);
+        assert_true(weir_session(world.talk.weir)->waiting == WAIT_SPOOL);
+        set_files(&(struct sim_files){0});
+        expect_reply(client, "250 2.0.0 taken\r\n");
+        expect_whole(len);
+        holding_close(&world);
+    }
+}
+
 /* The last octets are written behind the end-of-data: what has gone over by then never gets an end. */
 static void test_last_write_that_fails_is_452(void **state)
 {
@@ -525,6 +549,7 @@ int main(void)
         cmocka_unit_test(test_fault_behind_the_header_cuts_the_stream_off),
         cmocka_unit_test(test_header_that_is_too_large_is_552),
         cmocka_unit_test(test_file_that_cannot_be_written_is_452),
+        cmocka_unit_test(test_line_end_on_the_border_of_a_full_store),
         cmocka_unit_test(test_last_write_that_fails_is_452),
         cmocka_unit_test(test_file_that_cannot_be_read_is_452),
         cmocka_unit_test(test_data_refused_at_delivery),
