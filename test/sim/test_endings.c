@@ -66,7 +66,7 @@ struct party {
     enum ending ending;
     uint64_t end_at; /* bytes sent when it happens */
     uint64_t sent;
-    uint64_t eom_at; /* bytes sent when all of its message is */
+    uint64_t eom_at[TRANSACTIONS_MAX]; /* bytes sent when all of that message is */
     int64_t deaf_until_ms;
     enum phase phase;
     uint32_t step; /* of the envelope: 0 MAIL, then the RCPTs, then DATA */
@@ -274,12 +274,15 @@ static void check_time(enum model_stage stage, const char *salt)
 {
     bool is_about_message = stage == STAGE_DATA || stage == STAGE_BODY;
     uint32_t client = 0;
+    uint32_t transaction = 0;
     if (!weir_is_checking(run.weir) ||
         (stage != STAGE_EOM && (weir_is_streaming(run.weir) || !is_about_message))) {
         return;
     }
-    check(sscanf(salt, "c%u", &client) == 1 && client < PARTIES_MAX, "a salt of nobody");
-    check(run.parties[client].sent >= run.parties[client].eom_at, "before all of it has been said");
+    check(sscanf(salt, "c%ut%u", &client, &transaction) == 2, "a strange salt");
+    check(client < PARTIES_MAX && transaction < TRANSACTIONS_MAX, "a salt of nobody");
+    const struct party *party = &run.parties[client];
+    check(party->sent >= party->eom_at[transaction], "before all of it has been said");
 }
 
 static const char *script(struct model *model, struct model_conn *conn, enum model_stage stage,
@@ -343,7 +346,7 @@ static void say_body(struct party *party)
 {
     party->out_len += body_of(party->salt, party->out + party->out_len, OUT_MAX - party->out_len);
     say(party, KIND_EOM, ".\r\n");
-    party->eom_at = party->sent + party->out_len;
+    party->eom_at[party->transaction] = party->sent + party->out_len;
     if (draw(4) == 0) {
         say(party, KIND_OTHER, "NOOP\r\n"); /* in the same segment as the end-of-data */
     }
@@ -362,7 +365,6 @@ static void choose_phase(struct party *party)
     } else if (party->phase != AT_ENVELOPE) {
         party->phase = party->transactions > 0 ? AT_ENVELOPE : AT_QUIT;
         party->step = 0;
-        party->eom_at = UINT64_MAX; /* of the next message: not said yet */
     }
 }
 
@@ -584,6 +586,9 @@ static void party_init(uint32_t index)
     memset(party, 0, offsetof(struct party, out));
     party->index = index;
     party->transaction = UINT32_MAX; /* the first one is number 0 */
+    for (uint32_t i = 0; i < TRANSACTIONS_MAX; i++) {
+        party->eom_at[i] = UINT64_MAX; /* not said yet */
+    }
     party->transactions = 1 + draw(TRANSACTIONS_MAX);
     party->ending = (enum ending)draw(END_COUNT);
     party->end_at = draw(3) == 0 ? 1 + draw(end_max[draw(4)]) : UINT64_MAX;
