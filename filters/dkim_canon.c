@@ -97,8 +97,14 @@ static void put_char(struct dkim_body *body, char c)
 static void put_lines(struct dkim_body *body)
 {
     for (; body->empty_lines > 0; body->empty_lines--) {
-        put_char(body, '\r');
-        put_char(body, '\n');
+        if (body->piece_len + 2 >= DKIM_PIECE) {
+            put_char(body, '\r');
+            put_char(body, '\n');
+            continue;
+        }
+        memcpy(body->piece + body->piece_len, "\r\n", 2);
+        body->piece_len += 2;
+        body->size += 2;
     }
 }
 
@@ -151,44 +157,74 @@ static void settle_cr(struct dkim_body *body, bool is_line_end)
     }
 }
 
-/* Octets on their way from a run without CR to the piece, which has room for all of them. */
+/* Octets on their way to the piece, which has room for all of them. */
 struct copy {
     const char *at;
     const char *end;
     char *out;
 };
 
-/* As they are. */
-static struct copy copy_simple(struct copy copy)
+/* At a line end behind which text goes on at once: no reason to hold it back. */
+static inline bool is_inside(struct copy copy)
 {
-    while (copy.at < copy.end && *copy.at != '\r') {
-        *copy.out++ = *copy.at++;
+    return copy.end - copy.at > 2 && copy.at[0] == '\r' && copy.at[1] == '\n' &&
+           (unsigned char)copy.at[2] > ' ';
+}
+
+static inline void copy_line_end(struct copy *copy)
+{
+    *copy->out++ = '\r';
+    *copy->out++ = '\n';
+    copy->at += 2;
+}
+
+/* At a CR that is known to be no part of a line end: an octet like others. */
+static inline bool is_lone_cr(struct copy copy)
+{
+    return copy.end - copy.at > 1 && copy.at[0] == '\r' && copy.at[1] != '\n';
+}
+
+/* As they are. */
+static inline struct copy copy_simple(struct copy copy)
+{
+    while (copy.at < copy.end) {
+        if (*copy.at != '\r' || is_lone_cr(copy)) {
+            *copy.out++ = *copy.at++;
+        } else if (is_inside(copy)) {
+            copy_line_end(&copy);
+        } else {
+            break;
+        }
     }
     return copy;
 }
 
-/* The same with white space inside as one space each; what stands in front of the CR, or of what has
+/* The same with white space in lines as one space each; what stands in front of the CR, or of what has
  * not come yet, waits. */
-static struct copy copy_relaxed(struct copy copy, bool *has_space)
+static inline struct copy copy_relaxed(struct copy copy, bool *has_space)
 {
     while (copy.at < copy.end) {
         char c = *copy.at;
-        if ((unsigned char)c > ' ' || (c != '\r' && !is_space(c))) {
+        if ((unsigned char)c > ' ' || (c != '\r' && !is_space(c)) || is_lone_cr(copy)) {
             *copy.out++ = c;
             copy.at++;
-            continue;
-        }
-        if (c == '\r') {
-            break;
-        }
-        while (copy.at < copy.end && is_space(*copy.at)) {
+        } else if (c == ' ' && copy.end - copy.at > 1 && (unsigned char)copy.at[1] > ' ') {
+            *copy.out++ = ' ';
             copy.at++;
-        }
-        if (copy.at == copy.end || *copy.at == '\r') {
-            *has_space = true;
+        } else if (is_inside(copy)) {
+            copy_line_end(&copy);
+        } else if (c == '\r') {
             break;
+        } else {
+            do {
+                copy.at++;
+            } while (copy.at < copy.end && is_space(*copy.at));
+            if (copy.at == copy.end || (*copy.at == '\r' && !is_lone_cr(copy))) {
+                *has_space = !is_inside(copy);
+                continue;
+            }
+            *copy.out++ = ' ';
         }
-        *copy.out++ = ' ';
     }
     return copy;
 }
@@ -205,6 +241,8 @@ static uint32_t put_run(struct dkim_body *body, const char *bytes, uint32_t len)
     body->piece_len += put;
     body->size += put;
     flush_if_full(body);
+    assert(copy.at >
+           bytes); /* an octet that is no CR and no white space is first, and there is room */
     return (uint32_t)(copy.at - bytes);
 }
 
@@ -216,8 +254,15 @@ void dkim_body_feed(struct dkim_body *body, const char *bytes, uint32_t len)
         if (body->has_cr) {
             settle_cr(body, c == '\n');
             at += c == '\n' ? 1 : 0;
-        } else if (c == '\r') {
+        } else if (c == '\r' && len - at > 1 && bytes[at + 1] == '\n') {
+            end_line(body);
+            at += 2;
+        } else if (c == '\r' && len - at == 1) {
             body->has_cr = true;
+            at++;
+        } else if (c == '\r') {
+            release(body);
+            put_char(body, c);
             at++;
         } else if (body->is_relaxed && is_space(c)) {
             body->has_space = true;

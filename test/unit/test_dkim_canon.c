@@ -145,6 +145,18 @@ static void test_lengths_around_the_buffer(void **state)
     }
 }
 
+/* A CR where the room ends, that is no part of a line end. */
+static void test_nothing_but_cr(void **state)
+{
+    static char text[BODY_MAX];
+    (void)state;
+    memset(text, '\r', 3 * DKIM_PIECE);
+    for (uint32_t cut = 1; cut <= 4096; cut *= 8) {
+        check(text, 3 * DKIM_PIECE, false, cut);
+        check(text, 3 * DKIM_PIECE, true, cut);
+    }
+}
+
 /* Empty lines are hashed on trial from 4096 on; with and without text in front and behind. */
 static void test_empty_lines_cost_nobody_later(void **state)
 {
@@ -190,6 +202,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_short_body_every_cut),
         cmocka_unit_test(test_lengths_around_the_buffer),
+        cmocka_unit_test(test_nothing_but_cr),
         cmocka_unit_test(test_empty_lines_cost_nobody_later),
         cmocka_unit_test(test_no_piece_pays_for_those_before),
     };
