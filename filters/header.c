@@ -6,6 +6,8 @@
 #include <string.h>
 #include <strings.h>
 
+enum { SHORT_LINE = 16 };
+
 void header_init(struct header *header)
 {
     header->is_complete = false;
@@ -13,6 +15,7 @@ void header_init(struct header *header)
     header->is_too_large = false;
     header->len = 0;
     header->line_at = 0;
+    header->lost = 0;
     header->count = 0;
 }
 
@@ -32,73 +35,141 @@ static bool scan_name(const char *line, uint32_t len, uint32_t *ret_name_len,
     return *ret_name_len > 0 && at < len && line[at] == ':';
 }
 
-static bool has_bare_control(const char *line, uint32_t len)
+/* The line's length with its LF, or 0 when that has not come; whether it ends in CRLF and holds no other
+ * CR. Short lines are read here: there may be tens of thousands of them. */
+static uint32_t line_len(const char *line, uint32_t len, bool *ret_is_clean)
 {
-    return memchr(line, '\r', len) != NULL || memchr(line, '\0', len) != NULL;
+    uint32_t near = len < SHORT_LINE ? len : SHORT_LINE;
+    const char *cr = NULL;
+    for (uint32_t i = 0; i < near; i++) {
+        if ((unsigned char)line[i] > '\r') {
+            continue;
+        }
+        if (line[i] == '\n') {
+            *ret_is_clean = cr != NULL && cr + 1 == line + i;
+            return i + 1;
+        }
+        cr = line[i] == '\r' && cr == NULL ? line + i : cr;
+    }
+    const char *end = len > near ? memchr(line + near, '\n', len - near) : NULL;
+    if (end == NULL) {
+        return 0;
+    }
+    cr = cr == NULL ? memchr(line + near, '\r', (size_t)(end - line) - near) : cr;
+    *ret_is_clean = cr != NULL && cr + 1 == end;
+    return (uint32_t)(end - line) + 1;
+}
+
+/* A complete line that begins no field: it belongs to the one above. */
+static void take_rest(struct header *header, uint32_t len, bool is_folded)
+{
+    if (header->count == 0) {
+        header->is_malformed = true;
+        return;
+    }
+    header->is_malformed = header->is_malformed || !is_folded;
+    header->fields[header->count - 1].len += len;
 }
 
 /* One complete line, which is not the empty one. */
-static void take_line(struct header *header)
+static void take_line(struct header *header, uint32_t len, bool is_clean)
 {
     const char *line = header->text + header->line_at;
-    uint32_t len = header->len - header->line_at;
-    struct header_field *above = header->count > 0 ? &header->fields[header->count - 1] : NULL;
     uint32_t name_len;
     uint32_t value_at;
-    if (has_bare_control(line, len >= 2 ? len - 2 : 0) || len < 2 || line[len - 2] != '\r') {
-        header->is_malformed = true;
-    }
     bool is_folded = line[0] == ' ' || line[0] == '\t';
-    if (!is_folded && scan_name(line, len, &name_len, &value_at)) {
-        if (header->count == HEADER_FIELDS_MAX) {
-            header->is_too_large = true;
-            return;
-        }
-        header->fields[header->count++] = (struct header_field){
-            .at = header->line_at,
-            .name_len = name_len,
-            .value_at = header->line_at + value_at,
-            .len = len,
-        };
+    header->is_malformed = header->is_malformed || !is_clean;
+    if (is_folded || !scan_name(line, len, &name_len, &value_at)) {
+        take_rest(header, len, is_folded);
         return;
     }
-    header->is_malformed = header->is_malformed || !is_folded || above == NULL;
-    if (above != NULL) {
-        above->len += len;
+    if (header->count == HEADER_FIELDS_MAX) {
+        header->is_too_large = true;
+        return;
     }
+    header->fields[header->count++] = (struct header_field){
+        .at = header->line_at,
+        .name_len = name_len,
+        .value_at = header->line_at + value_at,
+        .len = len,
+    };
+}
+
+/* Lines that are complete in the text, up to the empty one; false when that was among them, or there are
+ * too many fields. The text ends behind the last line that was taken then. */
+static bool take_lines(struct header *header)
+{
+    uint32_t len;
+    bool is_clean = false;
+    while ((len = line_len(header->text + header->line_at, header->len - header->line_at,
+                           &is_clean)) > 0) {
+        if (len == 2 && is_clean) {
+            header->is_complete = true;
+        } else {
+            take_line(header, len, is_clean);
+            header->line_at += len;
+        }
+        if (header->is_complete || header->is_too_large) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* All of the bytes have room. How many of them were taken. */
+static uint32_t feed_kept(struct header *header, const char *bytes, uint32_t len)
+{
+    uint32_t before = header->len;
+    memcpy(header->text + before, bytes, len);
+    header->len += len;
+    uint32_t taken = len;
+    if (!take_lines(header)) {
+        taken = header->line_at + (header->is_complete ? 2 : 0) - before;
+        header->len = header->line_at;
+    }
+    if (memchr(bytes, '\0', taken) != NULL) {
+        header->is_malformed = true;
+    }
+    return taken;
+}
+
+/* Nothing is kept from here on; of the line that is passing some may have been. */
+static void begin_loss(struct header *header)
+{
+    header->is_too_large = true;
+    header->lost = header->len - header->line_at;
+    header->has_lost_cr = header->lost > 0 && header->text[header->line_at] == '\r';
+    header->len = header->line_at;
+}
+
+/* Only the empty line is still looked for. */
+static uint32_t feed_lost(struct header *header, const char *bytes, uint32_t len)
+{
+    const char *end = memchr(bytes, '\n', len);
+    uint32_t part = end == NULL ? len : (uint32_t)(end - bytes) + 1;
+    if (header->lost == 0) {
+        header->has_lost_cr = bytes[0] == '\r';
+    }
+    header->lost += part;
+    if (end != NULL) {
+        header->is_complete = header->lost == 2 && header->has_lost_cr;
+        header->lost = 0;
+    }
+    return part;
 }
 
 uint32_t header_feed(struct header *header, const char *bytes, uint32_t len)
 {
     uint32_t taken = 0;
     while (taken < len && !header->is_complete) {
-        const char *end = memchr(bytes + taken, '\n', len - taken);
-        uint32_t part = end == NULL ? len - taken : (uint32_t)(end - bytes) + 1 - taken;
-        if (part > HEADER_TEXT_MAX - header->len) {
-            /* Only the empty line is still looked for, in a line of which nothing is kept. */
-            header->is_too_large = true;
-            header->len = header->line_at;
-            if (part > HEADER_TEXT_MAX - header->len) {
-                taken += part;
-                continue;
-            }
-        }
-        memcpy(header->text + header->len, bytes + taken, part);
-        header->len += part;
-        taken += part;
-        if (end == NULL) {
-            break;
-        }
-        if (header->len - header->line_at == 2 && header->text[header->line_at] == '\r') {
-            header->len = header->line_at;
-            header->is_complete = true;
-            break;
-        }
+        uint32_t left = len - taken;
+        uint32_t room = HEADER_TEXT_MAX - header->len;
         if (header->is_too_large) {
-            header->len = header->line_at;
+            taken += feed_lost(header, bytes + taken, left);
+        } else if (room > 0) {
+            taken += feed_kept(header, bytes + taken, left < room ? left : room);
         } else {
-            take_line(header);
-            header->line_at = header->len;
+            begin_loss(header);
         }
     }
     return taken;
@@ -108,7 +179,7 @@ void header_end(struct header *header)
 {
     if (!header->is_complete && header->len > header->line_at) {
         header->is_malformed = true; /* a line without an end */
-        take_line(header);
+        take_line(header, header->len - header->line_at, false);
     }
     header->is_complete = true;
 }

@@ -35,6 +35,8 @@ struct header {
     bool is_complete;  /* the empty line, or the end of the message, has been seen */
     bool is_malformed; /* a line that is no field, or a bare CR, LF or NUL */
     bool is_too_large; /* text or fields are missing from what stands here */
+    bool has_lost_cr;  /* too_large: the line that is passing begins with CR */
+    uint32_t lost;     /* too_large: octets of that line so far */
     uint32_t len;
     uint32_t line_at; /* offset where the line that is being collected began */
     uint32_t count;
