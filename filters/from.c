@@ -11,7 +11,10 @@
 
 #include "filters/span.h"
 
-enum { COMMENT_DEPTH_MAX = 100 };
+enum {
+    COMMENT_DEPTH_MAX = 100,
+    FROM_MAX = 16 * 1024, /* octets of the field: thousands of addresses are no author */
+};
 
 struct scan {
     struct span text;
@@ -118,7 +121,8 @@ uint32_t from_domain(const struct header *header, char out[FOUND_DOMAIN_MAX])
 {
     const struct header_field *field;
     out[0] = '\0';
-    if (header->is_malformed || header->is_too_large || header_count(header, "From", &field) != 1) {
+    if (header->is_malformed || header->is_too_large || header_count(header, "From", &field) != 1 ||
+        field->len > FROM_MAX) {
         return 0;
     }
     struct scan scan = {

@@ -233,24 +233,48 @@ int idn_to_ascii(const char *text, uint32_t len, char out[IDN_NAME_MAX])
     return (int)name.len;
 }
 
-/* What a label comes to costs most to find out where it cannot be what is wanted. */
-static bool label_is(const struct label *label, const char *ascii, uint32_t len)
+/* A label of `len` octets that is not encoded is one that folds to it; read no further than it does. */
+static bool plain_label_is(const char *text, uint32_t len, uint32_t *at, const char *ascii,
+                           uint32_t ascii_len)
 {
-    char text[LABEL_MAX + 4];
-    bool is_encoded = len > 4 && memcmp(ascii, "xn--", 4) == 0;
-    if (label->is_ascii ? label->count != len : !is_encoded) {
+    for (uint32_t i = 0; *at < len; i++) {
+        uint32_t point;
+        uint32_t taken = decode((const uint8_t *)text + *at, len - *at, &point);
+        point = taken > 0 ? fold(point) : 0;
+        *at += taken;
+        if (point == '.') {
+            return i == ascii_len;
+        }
+        if (point == 0 || i == ascii_len || point != (uint8_t)ascii[i]) {
+            return false;
+        }
+        if (*at == len) {
+            return i + 1 == ascii_len;
+        }
+    }
+    return ascii_len == 0;
+}
+
+static bool encoded_label_is(const char *text, uint32_t len, uint32_t *at, const char *ascii,
+                             uint32_t ascii_len)
+{
+    struct label label;
+    char encoded[LABEL_MAX + 4];
+    if (!take_label(text, len, at, &label)) {
         return false;
     }
-    int text_len = label->is_ascii ? (int)put_basic(label, text) : put_punycode(label, text);
-    return text_len == (int)len && memcmp(text, ascii, len) == 0;
+    int encoded_len =
+        label.is_ascii ? (int)put_basic(&label, encoded) : put_punycode(&label, encoded);
+    return encoded_len == (int)ascii_len && memcmp(encoded, ascii, ascii_len) == 0;
 }
 
 bool idn_is(const char *text, uint32_t len, const char *ascii)
 {
-    struct label label;
     for (uint32_t at = 0; at < len;) {
         uint32_t wanted = (uint32_t)strcspn(ascii, ".");
-        if (!take_label(text, len, &at, &label) || !label_is(&label, ascii, wanted)) {
+        bool is_encoded = wanted > 4 && memcmp(ascii, "xn--", 4) == 0;
+        if (is_encoded ? !encoded_label_is(text, len, &at, ascii, wanted)
+                       : !plain_label_is(text, len, &at, ascii, wanted)) {
             return false;
         }
         ascii += wanted;
