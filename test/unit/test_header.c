@@ -54,7 +54,7 @@ static void test_every_short_section_every_cut(void **state)
         uint32_t len = 0;
         uint32_t rest = number;
         for (uint32_t i = 0; i < 6; i++, rest /= 6) {
-            len += (uint32_t)sprintf(text + len, "%s", pieces[rest % 6]);
+            len += (uint32_t)snprintf(text + len, sizeof(text) - len, "%s", pieces[rest % 6]);
         }
         const char *end = strstr(text, "\n\r\n");
         uint32_t wanted = strncmp(text, "\r\n", 2) == 0 ? 2
@@ -88,7 +88,7 @@ static void test_what_is_malformed(void **state)
     };
     (void)state;
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        uint32_t len = (uint32_t)sprintf(text, "%s", rows[i].text);
+        uint32_t len = (uint32_t)snprintf(text, sizeof(text), "%s", rows[i].text);
         (void)feed(&header, len, 0, len);
         assert_int_equal(header.is_malformed, rows[i].is_malformed);
         assert_int_equal(header.count, rows[i].count);
@@ -107,7 +107,8 @@ static uint32_t make_long(uint32_t first_len)
     memset(text, 'x', first_len);
     text[1] = ':';
     memcpy(text + first_len - 2, "\r\n", 2);
-    return first_len + (uint32_t)sprintf(text + first_len, "From: a@b.example\r\n\r\nbody\r\n\r\n");
+    return first_len + (uint32_t)snprintf(text + first_len, sizeof(text) - first_len,
+                                          "From: a@b.example\r\n\r\nbody\r\n\r\n");
 }
 
 /* The end of a line came in a piece of its own, its beginning had just filled the room, and it was taken
@@ -132,9 +133,9 @@ static void test_too_many_fields(void **state)
     for (uint32_t count = HEADER_FIELDS_MAX; count <= HEADER_FIELDS_MAX + 1; count++) {
         uint32_t len = 0;
         for (uint32_t i = 0; i < count; i++) {
-            len += (uint32_t)sprintf(text + len, "a: %u\r\n b\r\n", i);
+            len += (uint32_t)snprintf(text + len, sizeof(text) - len, "a: %u\r\n b\r\n", i);
         }
-        len += (uint32_t)sprintf(text + len, "\r\nbody\r\n\r\n");
+        len += (uint32_t)snprintf(text + len, sizeof(text) - len, "\r\nbody\r\n\r\n");
         assert_int_equal(feed(&header, len, 0, len), len - 8);
         assert_int_equal(header.is_too_large, count > HEADER_FIELDS_MAX);
         assert_int_equal(header.count, HEADER_FIELDS_MAX);
