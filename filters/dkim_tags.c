@@ -84,7 +84,7 @@ int dkim_tags_parse(struct span text, struct dkim_tags *ret_tags)
         uint32_t used = part.len + (end != NULL ? 1 : 0);
         text.at += used;
         text.len -= used;
-        if (trimmed(part).len == 0 && text.len == 0 && ret_tags->count > 0) {
+        if (trimmed(part).len == 0 && end == NULL && ret_tags->count > 0) {
             return 0; /* a semicolon at the end */
         }
         struct dkim_tag tag;
