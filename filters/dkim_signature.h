@@ -10,7 +10,7 @@
 #include "filters/digest.h"
 #include "filters/dkim_tags.h"
 
-enum { DKIM_NAMES_MAX = 500 }; /* in h=; more are a fault */
+enum { DKIM_NAMES_MAX = 200 }; /* in h=; more are a fault */
 
 struct dkim_signature {
     enum signature_key algorithm;
