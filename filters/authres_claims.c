@@ -21,6 +21,7 @@
 enum {
     NAME_SIZE = 4 * IDN_NAME_MAX, /* escapes and UTF-8 are longer than what they stand for */
     READINGS_MAX = 3,
+    EXCESS_MAX = 32, /* octets that a name is read past the length of ours */
 };
 
 struct reader {
@@ -33,6 +34,7 @@ struct reader {
     bool has_non_ascii; /* in `name` */
     bool is_ours;
     uint32_t readings;
+    uint32_t ascii;    /* octets of `name` that any form of it keeps */
     uint32_t compared; /* octets of the name that was compared last */
     const char *ours;  /* in the form of DNS */
     uint32_t ours_len;
@@ -49,7 +51,8 @@ static void add(struct reader *reader, char c)
     if ((unsigned char)c <= ' ' || c == 0x7f) {
         return; /* no part of any name */
     }
-    if (reader->len == sizeof(reader->name)) {
+    reader->ascii += (c & 0x80) == 0 ? 1 : 0;
+    if (reader->len == sizeof(reader->name) || reader->ascii > reader->ours_len + EXCESS_MAX) {
         reader->is_long = true;
         return;
     }
