@@ -15,7 +15,7 @@ declare -A packages=(
     [lean]="dpkg-dev debian-archive-keyring"
     [test]="libcmocka-dev python3 python3-pytest python3-pytest-timeout python3-yaml python3-authres python3-aiosmtpd
             postfix swaks haproxy openssl procps util-linux git sslscan testssl.sh libnet-ssleay-perl
-            nsd python3-dkim python3-nacl perl libmail-dkim-perl"
+            nsd python3-dkim python3-nacl perl libmail-dkim-perl valgrind"
     [fuzz]="clang-14 libclang-rt-14-dev llvm-14"
     [lint]="clang-format-14 clang-tidy-14 python3"
     [bench]="haproxy postfix python3 nsd iproute2 openssl"
