@@ -28,7 +28,8 @@ enum {
     VOIDS_MAX = 2,
     NAMES_MAX = 10,
     FRAMES_MAX = TERMS_MAX + 1,
-    TEXT_MAX = 8 * 1024, /* all records on the stack */
+    TEXT_MAX = 8 * 1024,  /* all records on the stack */
+    READ_MAX = 16 * 1024, /* all that one check reads */
     LOCAL_MAX = 256,
 };
 
@@ -59,6 +60,7 @@ struct spf {
     uint8_t octets[16];                   /* of the client */
     uint32_t octet_count;
     uint32_t text_len; /* of the explanation in `text` */
+    uint32_t read;     /* octets of records so far */
     char local[LOCAL_MAX];
     char sender[DNS_TEXT_MAX];
     char validated[DNS_TEXT_MAX];
@@ -599,7 +601,8 @@ static const char *take_record(struct spf *check, const struct dns_answer *answe
         if (++count > 1) {
             return "more than one SPF record";
         }
-        if ((uint32_t)len > TEXT_MAX - frame->text_at) {
+        check->read += (uint32_t)len;
+        if (check->read > READ_MAX || (uint32_t)len > TEXT_MAX - frame->text_at) {
             return "SPF records are too long";
         }
         memcpy(check->text + frame->text_at, text, (size_t)len);
