@@ -57,20 +57,20 @@ static int start_watch(struct checker *checker, struct loop *loop)
 
 /* ---- life ---- */
 
-static int create_dns(struct checker *checker, struct loop *loop, const struct dns_zone *zone)
+int checker_create_dns(struct dns_client **ret_client, struct loop *loop,
+                       const struct config_dns *config, const struct dns_zone *zone,
+                       uint32_t questions_max)
 {
-    const struct config_dns *dns = &checker->config->dns;
     struct dns_client_conf conf = {
-        .servers = dns->servers,
-        .server_count = dns->server_count,
-        .timeout_ms = (uint32_t)dns->timeout_ms,
-        .attempts = dns->attempts,
-        .cache_entries = dns->cache_entries,
-        .questions_max = QUESTIONS_MAX,
+        .servers = config->servers,
+        .server_count = config->server_count,
+        .timeout_ms = (uint32_t)config->timeout_ms,
+        .attempts = config->attempts,
+        .cache_entries = config->cache_entries,
+        .questions_max = questions_max,
         .zone = zone,
     };
-    int result = dns_client_create(&checker->dns, loop, &conf);
-    return result == 0 ? start_watch(checker, loop) : result;
+    return dns_client_create(ret_client, loop, &conf);
 }
 
 int checker_create(struct checker *checker, const struct config *config, struct loop *loop,
@@ -96,7 +96,10 @@ int checker_create(struct checker *checker, const struct config *config, struct 
                                     (uint32_t)(blocks < BLOCKS_MAX ? blocks : BLOCKS_MAX));
     }
     if (result == 0) {
-        result = create_dns(checker, loop, zone);
+        result = checker_create_dns(&checker->dns, loop, &config->dns, zone, QUESTIONS_MAX);
+    }
+    if (result == 0) {
+        result = start_watch(checker, loop);
     }
     checker->is_on = result == 0; /* else the process ends, and what exists ends with it */
     return result;

@@ -40,6 +40,12 @@ int checker_create(struct checker *checker, const struct config *config, struct 
                    const struct dns_zone *zone, uint32_t session_max)
     __attribute__((warn_unused_result));
 
+/* The DNS client that the configuration describes; it is all that is checked with outside of a worker.
+ * What is borrowed: as above. 0 or -errno. */
+int checker_create_dns(struct dns_client **ret_client, struct loop *loop,
+                       const struct config_dns *config, const struct dns_zone *zone,
+                       uint32_t questions_max) __attribute__((warn_unused_result));
+
 /* No session is left that could ask: turns of the loop follow until it is idle. Harmless again. */
 void checker_stop(struct checker *checker);
 bool checker_is_idle(const struct checker *checker);

@@ -23,7 +23,7 @@
 #include "filters/authres.h"
 
 enum {
-    FIELDS_MAX = 2 * AUTHRES_SIZE + TRACE_MAX + 2,
+    FIELDS_MAX = 2 * AUTHRES_SIZE + TRACE_MAX + TRACE_PART_MAX,
     BDAT_MAX = 40, /* "BDAT 18446744073709551615 LAST" */
 };
 _Static_assert((int)FIELDS_MAX + (int)BDAT_MAX <= (int)STREAM_CHUNK_SIZE, "one write holds them");
@@ -197,10 +197,7 @@ enum step step_replay(struct session *session)
     if (session->lease == NULL && !session_take_lease(session, false) && session->lease == NULL) {
         return hold_refuse_store(session, -ENOBUFS);
     }
-    if (session->lease->state == LEASE_WAITING) {
-        (void)lease_exchange(&session->lease); /* or it goes on waiting */
-    }
-    if (lease_is_opening(session->lease)) {
+    if (session_awaits_lease(session)) {
         stream_flush(&session->client);
         return session_wait(session, WAIT_CONNECT);
     }
@@ -210,7 +207,7 @@ enum step step_replay(struct session *session)
     if (session->lease->expect_count > 0) {
         return replay_reply(session);
     }
-    if ((t->needs & ~session->lease->extensions) != 0) {
+    if (dispatch_is_lacking(session)) {
         return replay_elsewhere(session);
     }
     return replay_batch(session);
@@ -244,39 +241,6 @@ static uint32_t put_results(const struct session *session, char *out)
     return len;
 }
 
-/* The first octet of the header that stays, or of what is behind it. */
-static char first_octet(const struct verification *v)
-{
-    const struct header *header = &v->header;
-    if (header->len > 0 && (header->count == 0 || header->fields[0].at > 0)) {
-        return header->text[0];
-    }
-    for (uint32_t i = 0; i < header->count; i++) {
-        if (!verification_is_removed(v, i)) {
-            return header->text[header->fields[i].at];
-        }
-    }
-    return '\r';
-}
-
-/* Results, then Received. An empty line keeps a message that has no valid header out of ours. */
-static uint32_t format_fields(const struct session *session, char *out)
-{
-    uint32_t len = put_results(session, out);
-    if (session->worker->config->received_header) {
-        len += trace_received(session, out + len);
-    }
-    char first = first_octet(session->transaction->verification);
-    if (len > 0 && (first == ' ' || first == '\t')) {
-        memcpy(out + len, "\r\n", 2);
-        len += 2;
-    }
-    assert(len <= FIELDS_MAX);
-    return len;
-}
-
-/* ---- the content, part by part ---- */
-
 /* Field `i` of the header, counted from 1; 0 is what stands in front of the first. */
 static struct text header_part(const struct verification *v, uint32_t i)
 {
@@ -289,6 +253,32 @@ static struct text header_part(const struct verification *v, uint32_t i)
     uint32_t len = verification_is_removed(v, i - 1) ? 0 : field->len;
     return (struct text){header->text + field->at, len};
 }
+
+/* The first octet of the header that stays, or of what is behind it. */
+static char first_octet(const struct verification *v)
+{
+    for (uint32_t i = 0; i <= v->header.count; i++) {
+        struct text part = header_part(v, i);
+        if (part.len > 0) {
+            return part.at[0];
+        }
+    }
+    return '\r';
+}
+
+/* Results, then Received. */
+static uint32_t format_fields(const struct session *session, char *out)
+{
+    uint32_t len = put_results(session, out);
+    if (session->worker->config->received_header) {
+        len += trace_received(session, out + len);
+    }
+    len += trace_part(first_octet(session->transaction->verification), len, out);
+    assert(len <= FIELDS_MAX);
+    return len;
+}
+
+/* ---- the content, part by part ---- */
 
 static uint64_t content_len(const struct transaction *t, uint32_t fields_len)
 {

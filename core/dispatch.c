@@ -54,7 +54,7 @@ static const struct {
      "451 4.4.1 no server that supports 8BITMIME can be reached"},
 };
 
-static bool lease_lacks(const struct session *session)
+bool dispatch_is_lacking(const struct session *session)
 {
     return (session->transaction->needs & ~session->lease->extensions) != 0;
 }
@@ -177,7 +177,7 @@ enum step dispatch_envelope(struct session *session, const struct smtp_rcpt *rcp
     if (lease_is_lost(session->lease)) {
         return forward_lost(session);
     }
-    if (lease_lacks(session)) {
+    if (dispatch_is_lacking(session)) {
         bool other = may_pass_on(session) && lease_pass_on(&session->lease);
         return other ? await_lease(session) : refuse_lacking(session);
     }

@@ -16,6 +16,9 @@ enum { DISPATCH_PARAMS_MAX = SMTP_LINE_MAX };
  */
 enum step dispatch_envelope(struct session *session, const struct smtp_rcpt *rcpt);
 
+/* The lease's server does not offer what the message needs. */
+bool dispatch_is_lacking(const struct session *session);
+
 /* One line each into the lease's next write, parameters only where the server has them. 0 or -ENOBUFS.
  */
 int dispatch_put_mail(struct session *session) __attribute__((warn_unused_result));

@@ -37,13 +37,8 @@ bool gather_is_possible(const struct session *session)
 
 enum step gather_begin(struct session *session)
 {
-    struct transaction *t = session->transaction;
-    session_reply(session, "354 end data with <CR><LF>.<CR><LF>");
-    t->data_ms = session_now(session);
-    t->gathered = 0;
-    smtp_body_init(&t->body);
-    session_enter(session, SESSION_GATHER);
-    return session_command_done(session);
+    session->transaction->gathered = 0;
+    return relay_begin(session, SESSION_GATHER);
 }
 
 /* What has been scanned is dealt with, to the true end or not. */

@@ -46,33 +46,27 @@ enum step hold_begin(struct session *session)
     if (t->message == NULL) {
         return session_no_memory(session);
     }
-    session_reply(session, "354 end data with <CR><LF>.<CR><LF>");
-    t->data_ms = session_now(session);
-    t->heard_ms = t->data_ms;
+    t->heard_ms = session_now(session);
     t->at_line_start = true;
-    smtp_body_init(&t->body);
-    session_enter(session, SESSION_HOLD);
-    return session_command_done(session);
+    return relay_begin(session, SESSION_HOLD);
 }
 
 /* ---- the upstream connection, while the client sends ---- */
 
-static void let_go(struct session *session)
+int64_t hold_lease_left_ms(const struct session *session)
 {
-    session_return_lease(session);
-    session->transaction->mail_done = false;
+    const struct transaction *t = session->transaction;
+    const struct config_upstream *upstream = session_upstream(session)->config;
+    bool may_let_go = session->lease != NULL && !t->is_open && upstream->contact != CONTACT_CONNECT;
+    return may_let_go ? t->data_ms + upstream->lease_hold_ms - session_now(session) : INT64_MAX;
 }
 
 static void look_at_lease(struct session *session)
 {
-    const struct config_upstream *upstream = session_upstream(session)->config;
-    int64_t held_ms = session_now(session) - session->transaction->data_ms;
-    if (session->lease == NULL || session->transaction->is_open ||
-        upstream->contact == CONTACT_CONNECT) {
-        return;
-    }
-    if (lease_is_lost(session->lease) || held_ms >= upstream->lease_hold_ms) {
-        let_go(session);
+    int64_t left_ms = hold_lease_left_ms(session);
+    if (left_ms <= 0 || (left_ms < INT64_MAX && lease_is_lost(session->lease))) {
+        session_return_lease(session);
+        session->transaction->mail_done = false;
     }
 }
 

@@ -18,6 +18,10 @@ bool hold_is_on(const struct session *session);
 /* Answers the DATA at the head of the window with a 354 of ours. Always STEP_MORE. */
 enum step hold_begin(struct session *session);
 
+/* How much longer a client that sends may keep its lease; INT64_MAX: there is none that it could give
+ * back. */
+int64_t hold_lease_left_ms(const struct session *session);
+
 /* The message will not be forwarded: `line` (kept until its reply is given) answers its true end. An
  * upstream that has begun to read it is cut off. Always STEP_MORE. */
 enum step hold_refuse(struct session *session, const char *line, const char *decided_by);

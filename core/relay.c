@@ -64,6 +64,16 @@ const char *relay_judge(const struct session *session, const char **ret_decided_
     return NULL;
 }
 
+enum step relay_begin(struct session *session, enum session_state state)
+{
+    struct transaction *t = session->transaction;
+    session_reply(session, "354 end data with <CR><LF>.<CR><LF>");
+    t->data_ms = session_now(session);
+    smtp_body_init(&t->body);
+    session_enter(session, state);
+    return session_command_done(session);
+}
+
 /* The client's next bytes are asked for, also while the last ones are still being sent. */
 enum step relay_await_client(struct session *session, uint32_t causes)
 {
@@ -108,11 +118,7 @@ uint32_t relay_put_field(struct session *session, char first, char *out)
     }
     t->body_begun = true;
     uint32_t len = trace_received(session, out);
-    if (first == ' ' || first == '\t') {
-        memcpy(out + len, "\r\n", 2);
-        len += 2;
-    }
-    return len;
+    return len + trace_part(first, len, out);
 }
 
 /* ---- as it comes ---- */

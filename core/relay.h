@@ -8,7 +8,10 @@
 #include "core/session.h"
 #include "core/trace.h"
 
-enum { RELAY_FIELD_MAX = TRACE_MAX + 2 }; /* our field and an empty line */
+enum { RELAY_FIELD_MAX = TRACE_MAX + TRACE_PART_MAX }; /* our field and an empty line */
+
+/* Answers the DATA at the head of the window with a 354 of ours, and enters `state`. Always STEP_MORE. */
+enum step relay_begin(struct session *session, enum session_state state);
 
 /* A fault or a limit in what has been scanned, as the reply that says so; NULL when the message is
  * fine so far. */
@@ -19,9 +22,8 @@ const char *relay_judge(const struct session *session, const char **ret_decided_
 char relay_first_octet(struct text held, const char *bytes);
 
 /*
- * Our field on top, if there is to be one and it has not been put yet. A message that begins with
- * white space has no valid header, and its first line would continue our field: an empty line keeps
- * it out of the header. Returns the length; `out` has RELAY_FIELD_MAX bytes.
+ * Our field on top, if there is to be one and it has not been put yet, apart from a message that begins
+ * with `first`. Returns the length; `out` has RELAY_FIELD_MAX bytes.
  */
 uint32_t relay_put_field(struct session *session, char first, char *out);
 

@@ -30,6 +30,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/hold.h"
 #include "core/message.h"
 #include "core/verification.h"
 
@@ -182,13 +183,10 @@ static int64_t session_answer_ms(const struct session *session)
 /* Also wakes the session when it has had its lease for long enough. */
 static int64_t session_hold_ms(const struct session *session)
 {
-    const struct transaction *t = session->transaction;
-    int64_t now_ms = session_now(session);
-    int64_t data_ms = t->heard_ms + session->worker->config->data_timeout_ms - now_ms;
-    int64_t lease_ms = t->data_ms + session_upstream(session)->config->lease_hold_ms - now_ms;
-    bool has_lease = session->lease != NULL && !t->is_open &&
-                     session_upstream(session)->config->contact != CONTACT_CONNECT;
-    return has_lease && lease_ms > 0 && lease_ms < data_ms ? lease_ms : data_ms;
+    int64_t data_ms = session->transaction->heard_ms + session->worker->config->data_timeout_ms -
+                      session_now(session);
+    int64_t lease_ms = hold_lease_left_ms(session);
+    return lease_ms < data_ms ? lease_ms : data_ms;
 }
 
 static int64_t session_span_ms(const struct session *session)
@@ -606,6 +604,14 @@ void session_return_lease(struct session *session)
     if (session_upstream(session)->config->contact != CONTACT_CONNECT) {
         lease_return(&session->lease);
     }
+}
+
+bool session_awaits_lease(struct session *session)
+{
+    if (session->lease != NULL && session->lease->state == LEASE_WAITING) {
+        (void)lease_exchange(&session->lease); /* or it goes on waiting */
+    }
+    return session->lease != NULL && lease_is_opening(session->lease);
 }
 
 /* Of the address alone, so that a client's sessions meet the same server. */

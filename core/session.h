@@ -180,6 +180,9 @@ void session_say_farewell(struct session *session);
  * return. False with session->lease NULL when the worker has no room. */
 bool session_take_lease(struct session *session, bool fresh);
 
+/* It is not READY yet, nor lost; one that waits for a free connection takes one that there is by now. */
+bool session_awaits_lease(struct session *session);
+
 /* The transaction needs its lease no more; with contact = connect the session keeps it. */
 void session_return_lease(struct session *session);
 

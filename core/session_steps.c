@@ -233,13 +233,10 @@ enum step step_command(struct session *session)
 
 enum step step_contact(struct session *session)
 {
-    if (session->lease != NULL && session->lease->state == LEASE_WAITING) {
-        (void)lease_exchange(&session->lease); /* or it goes on waiting */
-    }
-    struct lease *lease = session->lease;
-    if (lease != NULL && lease_is_opening(lease)) {
+    if (session_awaits_lease(session)) {
         return session_wait(session, WAIT_CONNECT);
     }
+    struct lease *lease = session->lease;
     if (lease == NULL || lease_is_lost(lease)) {
         return forward_unreachable(session);
     }

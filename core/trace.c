@@ -72,3 +72,12 @@ uint32_t trace_received(const struct session *session, char *out)
                        tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
     return len > 0 && len < TRACE_MAX ? (uint32_t)len : 0;
 }
+
+uint32_t trace_part(char first, uint32_t len, char *out)
+{
+    if (len == 0 || (first != ' ' && first != '\t')) {
+        return 0;
+    }
+    memcpy(out + len, "\r\n", TRACE_PART_MAX);
+    return TRACE_PART_MAX;
+}

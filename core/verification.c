@@ -109,27 +109,14 @@ void verification_end(struct transaction *transaction, struct worker *worker)
 
 uint32_t verification_feed(struct verification *v, const char *bytes, uint32_t len)
 {
-    uint32_t taken = 0;
-    if (!v->header.is_complete) {
-        taken = header_feed(&v->header, bytes, len);
-        if (v->header.is_complete) {
-            v->has_empty_line = true;
-            chain_reach(&v->chain, PHASE_HEADER);
-        }
-    }
-    if (taken < len) {
-        chain_feed(&v->chain, bytes + taken, len - taken);
-    }
+    uint32_t taken = chain_take(&v->chain, &v->header, bytes, len);
+    v->has_empty_line = v->header.is_complete; /* nothing else has ended it */
     return taken;
 }
 
 void verification_finish(struct verification *v)
 {
-    if (!v->header.is_complete) {
-        header_end(&v->header);
-        chain_reach(&v->chain, PHASE_HEADER);
-    }
-    chain_reach(&v->chain, PHASE_EOM);
+    chain_take_end(&v->chain, &v->header);
 }
 
 /* ---- verdicts ---- */

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/checker.h"
 #include "core/config.h"
 #include "core/config_checks.h"
 #include "core/config_value.h"
@@ -205,17 +206,8 @@ static int create_loop(struct tool *tool)
 
 static int create_dns(struct tool *tool)
 {
-    const struct config_dns *dns = &tool->config->dns;
-    struct dns_client_conf conf = {
-        .servers = dns->servers,
-        .server_count = dns->server_count,
-        .timeout_ms = (uint32_t)dns->timeout_ms,
-        .attempts = dns->attempts,
-        .cache_entries = dns->cache_entries,
-        .questions_max = QUESTIONS_MAX,
-        .zone = tool->zone,
-    };
-    int result = dns_client_create(&tool->dns, tool->loop, &conf);
+    int result =
+        checker_create_dns(&tool->dns, tool->loop, &tool->config->dns, tool->zone, QUESTIONS_MAX);
     if (result < 0) {
         return verify_report_fault("DNS client", NULL, strerrordesc_np(-result),
                                    "give it more memory");
@@ -306,27 +298,14 @@ static uint32_t convert(struct tool *tool, const char *in, uint32_t len, char *o
     return written;
 }
 
-static void feed(struct tool *tool, const char *bytes, uint32_t len)
-{
-    uint32_t taken = 0;
-    if (!tool->header.is_complete) {
-        taken = header_feed(&tool->header, bytes, len);
-        if (tool->header.is_complete) {
-            chain_reach(tool->transaction, PHASE_HEADER);
-        }
-    }
-    if (taken < len) {
-        chain_feed(tool->transaction, bytes + taken, len - taken);
-    }
-}
-
 static int feed_file(struct tool *tool)
 {
     char in[PIECE];
     char out[2 * PIECE];
     size_t len;
     while ((len = fread(in, 1, sizeof(in), tool->file)) > 0) {
-        feed(tool, out, convert(tool, in, (uint32_t)len, out));
+        uint32_t out_len = convert(tool, in, (uint32_t)len, out);
+        (void)chain_take(tool->transaction, &tool->header, out, out_len); /* nothing is kept */
         int result = loop_run_once(tool->loop, 0);
         assert(result == 0);
     }
@@ -334,11 +313,7 @@ static int feed_file(struct tool *tool)
         return verify_report_fault("message", tool->options.file, strerrordesc_np(errno),
                                    "give a file that can be read, or - for standard input");
     }
-    if (!tool->header.is_complete) {
-        header_end(&tool->header);
-        chain_reach(tool->transaction, PHASE_HEADER);
-    }
-    chain_reach(tool->transaction, PHASE_EOM);
+    chain_take_end(tool->transaction, &tool->header);
     return 0;
 }
 

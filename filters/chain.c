@@ -224,6 +224,30 @@ void chain_feed(struct chain *chain, const char *bytes, uint32_t len)
     chain->is_in_call = false;
 }
 
+uint32_t chain_take(struct chain *chain, struct header *header, const char *bytes, uint32_t len)
+{
+    uint32_t taken = 0;
+    if (!header->is_complete) {
+        taken = header_feed(header, bytes, len);
+        if (header->is_complete) {
+            chain_reach(chain, PHASE_HEADER);
+        }
+    }
+    if (taken < len) {
+        chain_feed(chain, bytes + taken, len - taken);
+    }
+    return taken;
+}
+
+void chain_take_end(struct chain *chain, struct header *header)
+{
+    if (!header->is_complete) {
+        header_end(header);
+        chain_reach(chain, PHASE_HEADER);
+    }
+    chain_reach(chain, PHASE_EOM);
+}
+
 bool chain_await(struct chain *chain, enum filter_phase phase, int64_t deadline_ms)
 {
     assert(chain->magic == CHAIN_MAGIC);

@@ -53,6 +53,16 @@ void chain_reach(struct chain *chain, enum filter_phase phase);
 /* Bytes of the body (CRLF line ends, not dot-stuffed), between HEADER and EOM. */
 void chain_feed(struct chain *chain, const char *bytes, uint32_t len);
 
+/*
+ * The same for a message whose header is not known yet: pieces of its content as they come, cut anywhere,
+ * between MAIL and EOM. Its header goes to `header`, which is the one in the facts; what is behind goes to
+ * the checks. How many of the bytes were header, with the empty line behind it.
+ */
+uint32_t chain_take(struct chain *chain, struct header *header, const char *bytes, uint32_t len);
+
+/* All of it has come, an empty line or not. */
+void chain_take_end(struct chain *chain, struct header *header);
+
 /* True when all checks due at or before this phase are done; else `done` follows, at the deadline (of
  * the loop's clock) at the latest. */
 bool chain_await(struct chain *chain, enum filter_phase phase, int64_t deadline_ms);

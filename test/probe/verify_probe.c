@@ -135,24 +135,12 @@ static void feed(struct chain *chain, struct header *header, const char *bytes, 
     uint32_t at = 0;
     while (at < len) {
         uint32_t piece = len - at < cut ? len - at : cut;
-        uint32_t taken = 0;
-        if (!header->is_complete) {
-            taken = header_feed(header, bytes + at, piece);
-            if (header->is_complete) {
-                chain_reach(chain, PHASE_HEADER);
-            }
-        } else {
-            chain_feed(chain, bytes + at, piece);
-            taken = piece;
+        if (chain_take(chain, header, bytes + at, piece) < piece) {
             (void)fake_dns_run(&fake);
         }
-        at += taken;
+        at += piece;
     }
-    if (!header->is_complete) {
-        header_end(header);
-        chain_reach(chain, PHASE_HEADER);
-    }
-    chain_reach(chain, PHASE_EOM);
+    chain_take_end(chain, header);
     (void)fake_dns_run(&fake);
 }
 
