@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 int world_open(struct world *world, const struct loop_backend *backend,
@@ -255,4 +256,18 @@ void world_turns(struct world *world, int count, int64_t wait_ms)
         int result = loop_run_once(world->loop, wait_ms);
         assert(result == 0);
     }
+}
+
+void world_set_space(struct world *world, uint64_t bytes)
+{
+    if (world->sim != NULL) {
+        sim_set_files(world->sim, &(struct sim_files){.space_max = bytes});
+        return;
+    }
+    struct rlimit limit;
+    int result = getrlimit(RLIMIT_FSIZE, &limit);
+    assert(result == 0);
+    limit.rlim_cur = bytes > 0 ? bytes : limit.rlim_max;
+    result = setrlimit(RLIMIT_FSIZE, &limit);
+    assert(result == 0);
 }

@@ -51,6 +51,10 @@ void world_addr_silent(struct world *world, struct sockaddr_in *addr);
 /* Makes small: what a send at `ours` can put off before it waits for the far end to read. */
 void world_shrink(struct world *world, int ours, int far);
 
+/* From now on a file takes no more than that many bytes (-EFBIG; on the simulation all files together,
+ * -ENOSPC); 0: as much as ever. */
+void world_set_space(struct world *world, uint64_t bytes);
+
 /* Runs turns until *count >= want; false after ten seconds or 10000 turns. */
 bool world_until(struct world *world, const int *count, int want);
 void world_turns(struct world *world, int count, int64_t wait_ms);

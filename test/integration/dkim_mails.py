@@ -403,7 +403,7 @@ CHANGES = [
 def change(rng, mail):
     """(changed copy, names of what was done)."""
     changed = mail.copy()
-    todo = rng.choices(CHANGES, k=rng.choice([1, 1, 1, 1, 2]))
-    for step in todo:
+    steps = rng.choices(CHANGES, k=rng.choice([1, 1, 1, 1, 2]))
+    for step in steps:
         step(rng, changed)
-    return changed, [step.__name__ for step in todo]
+    return changed, [step.__name__ for step in steps]

@@ -362,7 +362,7 @@ static void test_line_end_on_the_border_of_a_full_store(void **state)
     }
 }
 
-/* The last octets are written behind the end-of-data: what has gone over by then never gets an end. */
+/* The last octets are written behind the end-of-data, and nothing goes over before they are. */
 static void test_last_write_that_fails_is_452(void **state)
 {
     (void)state;
@@ -377,6 +377,7 @@ static void test_last_write_that_fails_is_452(void **state)
         set_files(&(struct sim_files){.space_max = octets - 1});
         send_pieces(client, sent, len, 4096);
         expect_reply(client, "452 4.3.1 insufficient system storage\r\n");
+        assert_int_equal(model->begun, 0);
         assert_int_equal(model->messages, 0);
         holding_offer(&world, false);
         expect_recovery();

@@ -12,7 +12,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -298,18 +297,6 @@ static void misuse_is_an_assert(struct world *world)
 
 /* ---- errors ---- */
 
-static void set_space(struct world *world, uint64_t bytes)
-{
-    if (world->sim != NULL) {
-        sim_set_files(world->sim, &(struct sim_files){.space_max = bytes});
-        return;
-    }
-    struct rlimit limit;
-    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
-    limit.rlim_cur = bytes > 0 ? bytes : limit.rlim_max;
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
-}
-
 /* The write that meets the bound is short first and an error then; earlier ones stay. */
 static void no_space_is_told(struct world *world)
 {
@@ -318,14 +305,14 @@ static void no_space_is_told(struct world *world)
     struct probe probe;
     probe_init(&probe, world, file_open(world));
     fill_pattern(data, sizeof(data), 0);
-    set_space(world, BLOCK + 1000);
+    world_set_space(world, BLOCK + 1000);
     probe_write(&probe, data, BLOCK, 0);
     probe_expect(&probe, BLOCK);
     probe_write(&probe, data, BLOCK, BLOCK);
     probe_expect(&probe, want);
     probe_write(&probe, data, BLOCK, BLOCK + 1000);
     probe_expect(&probe, want);
-    set_space(world, 0);
+    world_set_space(world, 0);
     probe_read(&probe, got, sizeof(got), 0);
     probe_expect(&probe, BLOCK + 1000);
     assert_memory_equal(got, data, BLOCK);

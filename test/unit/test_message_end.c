@@ -5,7 +5,6 @@
  * The kernel's refusals are real ones: a limit on the size of files, a folder that is not there, a
  * file that was cut behind the message's back.
  */
-#include <sys/resource.h>
 
 #include "test/aborts.h"
 #include "test/unit/message_rig.h"
@@ -98,18 +97,6 @@ static void no_file_is_told(struct world *world)
     place_close(world, &store, fds);
 }
 
-static void set_space(struct world *world, uint64_t bytes)
-{
-    if (world->sim != NULL) {
-        sim_set_files(world->sim, &(struct sim_files){.space_max = bytes});
-        return;
-    }
-    struct rlimit limit;
-    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
-    limit.rlim_cur = bytes > 0 ? bytes : limit.rlim_max;
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
-}
-
 /* At the first write, at a later one, and at the last, behind the seal: always with a poke. */
 static void no_space_is_told(struct world *world)
 {
@@ -121,7 +108,7 @@ static void no_space_is_told(struct world *world)
     for (size_t i = 0; i < sizeof(spaces) / sizeof(spaces[0]); i++) {
         struct job job;
         job_start(&job, world, &store, BLOCK, 19 * BLOCK + 100);
-        set_space(world, spaces[i]);
+        world_set_space(world, spaces[i]);
         bool last = spaces[i] > 19 * BLOCK;
         assert_int_equal(job_fill(&job), last ? 0 : want);
         if (last) {
@@ -131,7 +118,7 @@ static void no_space_is_told(struct world *world)
             run_until_not_busy(&job);
         }
         assert_true(job.pokes > 0);
-        set_space(world, 0);
+        world_set_space(world, 0);
         expect_lost(&job, want);
     }
     place_close(world, &store, fds);
