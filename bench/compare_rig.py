@@ -1,19 +1,19 @@
 """The rig of bench/compare: the processes that take part, and what is measured on one of them.
 
-A Server is alive within `with`, each time on a new port; a Candidate is one of the proxies. Every
-process is ended by its own pid; end_all() is for the way out, whatever happened. What could not be
-measured is a Failed with the reason.
+A Server is alive within `with`, each time on a new port; a Candidate is one of the proxies.
 """
 import os
 import re
-import shutil
 import socket
 import subprocess
 import time
 
+from harness.meter import cpu_times, memory_kib
+from harness.process import Failed, end, find_program, read, spawn, wait_for
+
 SOURCE_SESSIONS, MESSAGE_BYTES, WARM_UP_MESSAGES = 50, 1024, 1000
 LARGE_BYTES = 26214400
-SETTLE_S, START_S, STOP_S, REPLY_S, RUN_S = 0.3, 10, 40, 20, 300
+SETTLE_S, START_S, REPLY_S, RUN_S = 0.3, 10, 20, 300
 NGINX_MODULE = "/usr/lib/nginx/modules/ngx_mail_module.so"
 
 MAILWEIR_INI = """[proxy]
@@ -53,79 +53,6 @@ http {{ access_log off; server {{ listen 127.0.0.1:{helper}; location / {{
 mail {{ auth_http 127.0.0.1:{helper}/; server {{ listen 127.0.0.1:{port} backlog=4096;
     protocol smtp; smtp_auth none; xclient off; timeout 1h; }} }}
 """
-
-live = []  # every process that we started and have not waited for
-
-
-class Failed(Exception):
-    """Something could not be measured; the text says why."""
-
-
-def spawn(command, **more):
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, **more)
-    live.append(process)
-    return process
-
-
-def end(process):
-    """By its own pid: politely, then not."""
-    process.terminate()
-    try:
-        process.wait(STOP_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    live.remove(process)
-
-
-def end_all():
-    """The way out: those that are still there have lost their `with`."""
-    for process in live:
-        process.kill()
-        process.wait()
-
-
-def find_program(name):
-    return shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
-
-
-def free_ports():
-    """Below the ephemeral range, so that no outgoing connection takes one meanwhile."""
-    for port in range(21000, 32000):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        yield port
-
-
-def wait_for(question, limit_s):
-    deadline = time.monotonic() + limit_s
-    while not question() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return question()
-
-
-def read(path):
-    with open(path, encoding="utf-8", errors="replace") as file:
-        return file.read()
-
-
-def memory_kib(pids, file="smaps_rollup", key="Rss"):
-    return sum(int(re.search(rf"^{key}:\s+(\d+) kB", read(f"/proc/{pid}/{file}"), re.M).group(1))
-               for pid in pids)
-
-
-def cpu_times(pids):
-    """(total ns, user ticks, sys ticks): the clock of clock_getcpuclockid(3), and stat's split."""
-    total, user, system = 0, 0, 0
-    for pid in pids:
-        total += time.clock_gettime_ns(~pid << 3 | 2)
-        fields = read(f"/proc/{pid}/stat").rpartition(")")[2].split()
-        user, system = user + int(fields[11]), system + int(fields[12])
-    return total, user, system
 
 
 def expect(connection, code):

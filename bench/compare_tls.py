@@ -14,8 +14,9 @@ import subprocess
 import threading
 import time
 
-from compare_rig import (Candidate, Failed, HAPROXY_CFG, MAILWEIR_INI, REPLY_S, RUN_S, SETTLE_S,
-                         cpu_times, expect, find_program, memory_kib)
+from compare_rig import Candidate, HAPROXY_CFG, MAILWEIR_INI, REPLY_S, RUN_S, SETTLE_S, expect
+from harness.meter import cpu_times, memory_kib
+from harness.process import Failed, find_program
 
 PROCESSES, THREADS, WARM_UP_EACH = 3, 8, 10
 SUITE = "TLS_AES_128_GCM_SHA256"

@@ -15,8 +15,9 @@ import subprocess
 import threading
 import time
 
-from compare_rig import (Candidate, Failed, HAPROXY_CFG, MAILWEIR_INI, SETTLE_S, Server, expect,
-                         find_program, memory_kib, read, wait_for)
+from compare_rig import Candidate, HAPROXY_CFG, MAILWEIR_INI, SETTLE_S, Server, expect
+from harness.meter import memory_kib
+from harness.process import Failed, find_program, read, wait_for
 
 ADDRESS, DOMAIN = "203.0.113.25", "signed.example"
 DELAY_MS, HOLD_KIB, HELD_BYTES, MAIL_BYTES = 20, 256, 10 * 1000 * 1000, 4096
