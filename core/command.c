@@ -13,6 +13,7 @@
 #include "core/gather.h"
 #include "core/hold.h"
 #include "core/verification.h"
+#include "core/writer.h"
 
 /* ---- EHLO, HELO ---- */
 
@@ -172,17 +173,16 @@ static bool mail_remember(struct session *session, const struct smtp_mail *mail)
     t->smtputf8 = mail->smtputf8;
     t->needs |= mail->body == BODY_TYPE_8BITMIME ? EXT_8BITMIME : 0;
     t->needs |= mail->smtputf8 ? EXT_SMTPUTF8 : 0;
-    int len = 0;
+    struct writer w = {.at = t->params, .end = t->params + sizeof(t->params)};
     if (mail->ret.len > 0) {
-        len +=
-            snprintf(t->params, sizeof(t->params), " RET=%.*s", (int)mail->ret.len, mail->ret.at);
+        writer_put(&w, TEXT(" RET="));
+        writer_put(&w, mail->ret);
     }
     if (mail->envid.len > 0) {
-        len += snprintf(t->params + len, sizeof(t->params) - (size_t)len, " ENVID=%.*s",
-                        (int)mail->envid.len, mail->envid.at);
+        writer_put(&w, TEXT(" ENVID="));
+        writer_put(&w, mail->envid);
     }
-    assert((size_t)len < sizeof(t->params));
-    t->params_len = (uint32_t)len;
+    t->params_len = writer_len(&w, t->params);
     return envelope_set_from(&t->envelope, mail->path.whole) == 0;
 }
 

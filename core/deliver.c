@@ -11,7 +11,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <stdio.h>
 
 #include "core/dispatch.h"
 #include "core/gather.h"
@@ -20,6 +19,7 @@
 #include "core/relay.h"
 #include "core/trace.h"
 #include "core/verification.h"
+#include "core/writer.h"
 #include "filters/authres.h"
 
 enum {
@@ -144,7 +144,7 @@ static enum step replay_batch(struct session *session)
 {
     struct transaction *t = session->transaction;
     const struct lease *lease = session->lease;
-    (void)snprintf(t->upstream, sizeof(t->upstream), "%s", lease_address(lease));
+    transaction_note_upstream(t, lease_address(lease));
     t->connect_ms = lease->is_reused ? 0 : lease->ready_ms - lease->opened_ms;
     if (put_batch(session) < 0) {
         return hold_refuse_store(session, -ENOBUFS);
@@ -393,9 +393,11 @@ static int put_fields(struct session *session)
     delivery->announced = content_len(t, len);
     int result = 0;
     if (delivery->is_bdat) {
-        int command_len = snprintf(command, sizeof(command), "BDAT %llu LAST\r\n",
-                                   (unsigned long long)delivery->announced);
-        result = lease_put(session->lease, command, (uint32_t)command_len);
+        struct writer w = {.at = command, .end = command + sizeof(command)};
+        writer_put(&w, TEXT("BDAT "));
+        writer_number(&w, delivery->announced);
+        writer_put(&w, TEXT(" LAST\r\n"));
+        result = lease_put(session->lease, command, writer_len(&w, command));
     }
     if (result == 0) {
         result = lease_put(session->lease, fields, len); /* no line in it begins with a dot */

@@ -6,25 +6,24 @@
 #include "core/dispatch.h"
 
 #include <assert.h>
-#include <stdio.h>
 
 #include "core/forward.h"
+#include "core/writer.h"
 
 /* ---- recipients ---- */
 
 struct text dispatch_params(const struct smtp_rcpt *rcpt, char out[DISPATCH_PARAMS_MAX])
 {
-    int len = 0;
+    struct writer w = {.at = out, .end = out + DISPATCH_PARAMS_MAX};
     if (rcpt->notify.len > 0) {
-        len += snprintf(out, DISPATCH_PARAMS_MAX, " NOTIFY=%.*s", (int)rcpt->notify.len,
-                        rcpt->notify.at);
+        writer_put(&w, TEXT(" NOTIFY="));
+        writer_put(&w, rcpt->notify);
     }
     if (rcpt->orcpt.len > 0) {
-        len += snprintf(out + len, DISPATCH_PARAMS_MAX - (size_t)len, " ORCPT=%.*s",
-                        (int)rcpt->orcpt.len, rcpt->orcpt.at);
+        writer_put(&w, TEXT(" ORCPT="));
+        writer_put(&w, rcpt->orcpt);
     }
-    assert(len < DISPATCH_PARAMS_MAX);
-    return (struct text){out, (uint32_t)len};
+    return (struct text){out, writer_len(&w, out)};
 }
 
 void dispatch_note_rcpt(struct transaction *transaction, const struct smtp_rcpt *rcpt,
@@ -92,26 +91,26 @@ int dispatch_put_mail(struct session *session)
     const struct transaction *t = session->transaction;
     uint32_t has = session->lease->extensions;
     char line[SMTP_LINE_MAX];
-    int len = snprintf(line, sizeof(line), "MAIL FROM:<%.*s>", (int)t->envelope.from.len,
-                       t->envelope.from.len > 0 ? t->envelope.from.at : "");
+    struct writer w = {.at = line, .end = line + sizeof(line)};
+    writer_put(&w, TEXT("MAIL FROM:<"));
+    writer_put(&w, t->envelope.from);
+    writer_put(&w, TEXT(">"));
     if (t->has_size && (has & EXT_SIZE)) {
-        len += snprintf(line + len, sizeof(line) - (size_t)len, " SIZE=%llu",
-                        (unsigned long long)t->declared_size);
+        writer_put(&w, TEXT(" SIZE="));
+        writer_number(&w, t->declared_size);
     }
     if (t->body_type != BODY_TYPE_NONE && (has & EXT_8BITMIME)) {
-        len += snprintf(line + len, sizeof(line) - (size_t)len, " BODY=%s",
-                        t->body_type == BODY_TYPE_7BIT ? "7BIT" : "8BITMIME");
+        writer_put(&w,
+                   t->body_type == BODY_TYPE_7BIT ? TEXT(" BODY=7BIT") : TEXT(" BODY=8BITMIME"));
     }
     if (t->smtputf8) {
-        len += snprintf(line + len, sizeof(line) - (size_t)len, " SMTPUTF8");
+        writer_put(&w, TEXT(" SMTPUTF8"));
     }
     if (t->params_len > 0 && (has & EXT_DSN)) {
-        len +=
-            snprintf(line + len, sizeof(line) - (size_t)len, "%.*s", (int)t->params_len, t->params);
+        writer_put(&w, (struct text){t->params, t->params_len});
     }
-    len += snprintf(line + len, sizeof(line) - (size_t)len, "\r\n");
-    assert((size_t)len < sizeof(line));
-    return lease_put(session->lease, line, (uint32_t)len);
+    writer_put(&w, TEXT("\r\n"));
+    return lease_put(session->lease, line, writer_len(&w, line));
 }
 
 int dispatch_put_rcpt(struct session *session, struct text path, struct text params)
@@ -120,10 +119,13 @@ int dispatch_put_rcpt(struct session *session, struct text path, struct text par
     if ((session->lease->extensions & EXT_DSN) == 0) {
         params.len = 0;
     }
-    int len = snprintf(line, sizeof(line), "RCPT TO:<%.*s>%.*s\r\n", (int)path.len, path.at,
-                       (int)params.len, params.len > 0 ? params.at : "");
-    assert((size_t)len < sizeof(line));
-    return lease_put(session->lease, line, (uint32_t)len);
+    struct writer w = {.at = line, .end = line + sizeof(line)};
+    writer_put(&w, TEXT("RCPT TO:<"));
+    writer_put(&w, path);
+    writer_put(&w, TEXT(">"));
+    writer_put(&w, params);
+    writer_put(&w, TEXT("\r\n"));
+    return lease_put(session->lease, line, writer_len(&w, line));
 }
 
 /*
@@ -181,7 +183,7 @@ enum step dispatch_envelope(struct session *session, const struct smtp_rcpt *rcp
         bool other = may_pass_on(session) && lease_pass_on(&session->lease);
         return other ? await_lease(session) : refuse_lacking(session);
     }
-    (void)snprintf(t->upstream, sizeof(t->upstream), "%s", lease_address(session->lease));
+    transaction_note_upstream(t, lease_address(session->lease));
     if (put_envelope(session, rcpt) < 0) {
         return session_no_memory(session);
     }

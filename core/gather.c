@@ -17,13 +17,13 @@
  * middle of its message and hears of it behind the true end-of-data.
  */
 #include <assert.h>
-#include <stdio.h>
 
 #include "core/gather.h"
 #include "core/relay.h"
+#include "core/writer.h"
 
 enum {
-    COMMAND_MAX = 32, /* "BDAT 4294967295 LAST" and a NUL */
+    COMMAND_MAX = 32, /* "BDAT 4294967295 LAST" */
     EOD_LEN = 3,      /* ".\r\n": the CRLF in front of it belongs to the content */
     /* What fits into one write behind what stands in front of it. */
     WHOLE_MAX = STREAM_CHUNK_SIZE - COMMAND_MAX - RELAY_FIELD_MAX,
@@ -59,11 +59,13 @@ static int put_message(struct session *session)
     char command[COMMAND_MAX];
     char first = relay_first_octet((struct text){"", 0}, rest.at);
     uint32_t field_len = relay_put_field(session, first, field);
-    int len =
-        snprintf(command, sizeof(command), "BDAT %u LAST\r\n", field_len + (uint32_t)t->body.size);
+    struct writer w = {.at = command, .end = command + sizeof(command)};
+    writer_put(&w, TEXT("BDAT "));
+    writer_number(&w, field_len + t->body.size);
+    writer_put(&w, TEXT(" LAST\r\n"));
     uint64_t put = 0;
     bool at_line_start = true;
-    int result = lease_put(session->lease, command, (uint32_t)len);
+    int result = lease_put(session->lease, command, writer_len(&w, command));
     if (result == 0) {
         result = lease_put(session->lease, field, field_len);
     }

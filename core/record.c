@@ -33,7 +33,6 @@ _Static_assert(HEAD_ROOM + RCPT_ROOM + TAIL_ROOM + RECORD_CHECKS_MAX <= RECORD_M
                "a record fits into its room");
 
 static void put_time(struct writer *w, int64_t ts_ms);
-static void put_digits(char *out, uint32_t count, uint32_t number);
 
 /* Both are names of ours: the library's constants. */
 static void json_tls(struct writer *w, const struct record *record)
@@ -102,14 +101,21 @@ void record_time(int64_t ts_ms, char out[25])
     uint32_t month = march_month < 10 ? march_month + 3 : march_month - 9;
     uint32_t year = era * 400 + year_of_era + (month <= 2 ? 1 : 0);
 
-    memcpy(out, "0000-00-00T00:00:00.000Z", 25);
-    put_digits(out, 4, year);
-    put_digits(out + 5, 2, month);
-    put_digits(out + 8, 2, day);
-    put_digits(out + 11, 2, of_day / 3600000);
-    put_digits(out + 14, 2, of_day / 60000 % 60);
-    put_digits(out + 17, 2, of_day / 1000 % 60);
-    put_digits(out + 20, 3, of_day % 1000);
+    struct writer w = {.at = out, .end = out + 25};
+    writer_digits(&w, 4, year);
+    writer_put(&w, TEXT("-"));
+    writer_digits(&w, 2, month);
+    writer_put(&w, TEXT("-"));
+    writer_digits(&w, 2, day);
+    writer_put(&w, TEXT("T"));
+    writer_digits(&w, 2, of_day / 3600000);
+    writer_put(&w, TEXT(":"));
+    writer_digits(&w, 2, of_day / 60000 % 60);
+    writer_put(&w, TEXT(":"));
+    writer_digits(&w, 2, of_day / 1000 % 60);
+    writer_put(&w, TEXT("."));
+    writer_digits(&w, 3, of_day % 1000);
+    writer_put(&w, (struct text){"Z", 2}); /* with its NUL */
 }
 
 /* JSON */
@@ -315,13 +321,4 @@ static void put_time(struct writer *w, int64_t ts_ms)
     char time[25];
     record_time(ts_ms, time);
     writer_put(w, (struct text){.at = time, .len = 24});
-}
-
-/* `count` decimal digits with leading zeros. */
-static void put_digits(char *out, uint32_t count, uint32_t number)
-{
-    for (uint32_t i = count; i > 0; i--) {
-        out[i - 1] = (char)('0' + number % 10);
-        number /= 10;
-    }
 }

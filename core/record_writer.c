@@ -7,34 +7,6 @@
 
 #include "core/escape.h"
 
-void writer_put(struct writer *w, struct text text)
-{
-    assert(text.len <= (size_t)(w->end - w->at));
-    memcpy(w->at, text.at, text.len);
-    w->at += text.len;
-}
-
-void writer_number(struct writer *w, uint64_t number)
-{
-    char digits[20];
-    uint32_t at = sizeof(digits);
-    do {
-        digits[--at] = (char)('0' + number % 10);
-        number /= 10;
-    } while (number > 0);
-    writer_put(w, (struct text){.at = digits + at, .len = (uint32_t)sizeof(digits) - at});
-}
-
-void writer_signed(struct writer *w, int64_t number)
-{
-    if (number < 0) {
-        writer_put(w, TEXT("-"));
-        writer_number(w, 0 - (uint64_t)number);
-        return;
-    }
-    writer_number(w, (uint64_t)number);
-}
-
 /* A quoted string. */
 void writer_json(struct writer *w, struct text text, uint32_t max)
 {

@@ -23,16 +23,15 @@
  */
 #include "core/session.h"
 
-#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
-#include <stdio.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "core/hold.h"
 #include "core/message.h"
 #include "core/verification.h"
+#include "core/writer.h"
 
 enum {
     SESSION_MAGIC = 0x53455353,
@@ -484,16 +483,18 @@ enum step session_command_done(struct session *session)
 
 /* ---- records ---- */
 
-static void session_peer_text(const struct session *session, char *out, uint32_t size)
+enum { SESSION_PEER_MAX = INET6_ADDRSTRLEN + 8 }; /* "[", "]:" and a port */
+
+/* "192.0.2.1:4711" or "[2001:db8::1]:4711". */
+static struct text session_peer_text(const struct session *session, char out[SESSION_PEER_MAX])
 {
-    char address[INET6_ADDRSTRLEN] = "unknown";
-    if (session->peer.sa.sa_family == AF_INET6) {
-        (void)inet_ntop(AF_INET6, &session->peer.in6.sin6_addr, address, sizeof(address));
-        (void)snprintf(out, size, "[%s]:%u", address, ntohs(session->peer.in6.sin6_port));
-        return;
-    }
-    (void)inet_ntop(AF_INET, &session->peer.in.sin_addr, address, sizeof(address));
-    (void)snprintf(out, size, "%s:%u", address, ntohs(session->peer.in.sin_port));
+    struct writer w = {.at = out, .end = out + SESSION_PEER_MAX};
+    bool is_v6 = session->peer.sa.sa_family == AF_INET6;
+    writer_put(&w, is_v6 ? TEXT("[") : TEXT(""));
+    writer_address(&w, &session->peer.sa);
+    writer_put(&w, is_v6 ? TEXT("]:") : TEXT(":"));
+    writer_number(&w, ntohs(is_v6 ? session->peer.in6.sin6_port : session->peer.in.sin_port));
+    return (struct text){out, writer_len(&w, out)};
 }
 
 static int64_t realtime_ms(void)
@@ -507,14 +508,13 @@ static int64_t realtime_ms(void)
 static void session_write_record(struct session *session, const struct record *facts)
 {
     char id[SESSION_ID_SIZE];
-    char peer[INET6_ADDRSTRLEN + 10];
+    char peer[SESSION_PEER_MAX];
     struct record record = *facts;
     session_id_text(session->id, id);
-    session_peer_text(session, peer, sizeof(peer));
     record.ts_ms = realtime_ms();
     record.session = text_of(id);
     record.listener = text_of(session_listener(session)->name);
-    record.client = text_of(peer);
+    record.client = session_peer_text(session, peer);
     record.helo = text_of(session->helo);
     record.tls_version = session->tls_info.version;
     record.tls_cipher = session->tls_info.cipher;

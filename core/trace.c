@@ -7,34 +7,33 @@
  */
 #include "core/trace.h"
 
-#include <arpa/inet.h>
-#include <stdio.h>
 #include <time.h>
+
+#include "core/writer.h"
+
+enum { TRACE_NAME_MAX = CONFIG_TEXT_MAX - 1 };
 
 /* Letters, digits and what host names and literals hold; all else, and anything above 127, becomes
  * "?". */
-static void trace_name(const char *name, char *out, size_t size)
+static void put_name(struct writer *w, const char *name)
 {
     static const char allowed[] =
         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:[]";
-    size_t len = 0;
-    for (; name[len] != '\0' && len + 1 < size; len++) {
-        out[len] = strchr(allowed, name[len]) != NULL ? name[len] : '?';
+    char *begin = w->at;
+    writer_put(w, (struct text){name, (uint32_t)strnlen(name, TRACE_NAME_MAX)});
+    for (char *at = begin; at < w->at; at++) {
+        if (strchr(allowed, *at) == NULL) {
+            *at = '?';
+        }
     }
-    out[len] = '\0';
 }
 
-/* "[192.0.2.1]" or "[IPv6:2001:db8::1]". */
-static void trace_address(const union client_addr *peer, char *out, size_t size)
+/* "[192.0.2.1]" or "[IPv6:2001:db8::1]" (RFC 5321, 4.1.3). */
+static void put_literal(struct writer *w, const union client_addr *peer)
 {
-    char text[INET6_ADDRSTRLEN] = "unknown";
-    if (peer->sa.sa_family == AF_INET6) {
-        (void)inet_ntop(AF_INET6, &peer->in6.sin6_addr, text, sizeof(text));
-        (void)snprintf(out, size, "[IPv6:%s]", text);
-        return;
-    }
-    (void)inet_ntop(AF_INET, &peer->in.sin_addr, text, sizeof(text));
-    (void)snprintf(out, size, "[%s]", text);
+    writer_put(w, peer->sa.sa_family == AF_INET6 ? TEXT("[IPv6:") : TEXT("["));
+    writer_address(w, &peer->sa);
+    writer_put(w, TEXT("]"));
 }
 
 static const char *trace_protocol(const struct session *session)
@@ -49,28 +48,51 @@ static const char *trace_protocol(const struct session *session)
     return "SMTP";
 }
 
-uint32_t trace_received(const struct session *session, char *out)
+/* "Tue, 03 Feb 2026 10:00:00 +0000" (RFC 5322, 3.3). */
+static void put_date(struct writer *w, time_t now)
 {
     static const char days[7][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
     static const char months[12][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
                                        "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
-    char helo[CONFIG_TEXT_MAX];
-    char address[INET6_ADDRSTRLEN + 8];
-    char id[SESSION_ID_SIZE];
-    time_t now = time(NULL);
     struct tm tm;
     gmtime_r(&now, &tm);
-    trace_name(session->helo, helo, sizeof(helo));
-    trace_address(&session->peer, address, sizeof(address));
+    writer_string(w, days[tm.tm_wday]);
+    writer_put(w, TEXT(", "));
+    writer_digits(w, 2, (uint32_t)tm.tm_mday);
+    writer_put(w, TEXT(" "));
+    writer_string(w, months[tm.tm_mon]);
+    writer_put(w, TEXT(" "));
+    writer_digits(w, 4, (uint32_t)tm.tm_year + 1900);
+    writer_put(w, TEXT(" "));
+    writer_digits(w, 2, (uint32_t)tm.tm_hour);
+    writer_put(w, TEXT(":"));
+    writer_digits(w, 2, (uint32_t)tm.tm_min);
+    writer_put(w, TEXT(":"));
+    writer_digits(w, 2, (uint32_t)tm.tm_sec);
+    writer_put(w, TEXT(" +0000"));
+}
+
+uint32_t trace_received(const struct session *session, char *out)
+{
+    char id[SESSION_ID_SIZE];
+    struct writer w = {.at = out, .end = out + TRACE_MAX};
     session_id_text(session->id, id);
-    int len = snprintf(out, TRACE_MAX,
-                       "Received: from %s (%s)\r\n"
-                       "\tby %s with %s id %s-%u;\r\n"
-                       "\t%s, %02d %s %04d %02d:%02d:%02d +0000\r\n",
-                       helo, address, session->worker->config->hostname, trace_protocol(session),
-                       id, session->transactions, days[tm.tm_wday], tm.tm_mday, months[tm.tm_mon],
-                       tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
-    return len > 0 && len < TRACE_MAX ? (uint32_t)len : 0;
+    writer_put(&w, TEXT("Received: from "));
+    put_name(&w, session->helo);
+    writer_put(&w, TEXT(" ("));
+    put_literal(&w, &session->peer);
+    writer_put(&w, TEXT(")\r\n\tby "));
+    writer_string(&w, session->worker->config->hostname);
+    writer_put(&w, TEXT(" with "));
+    writer_string(&w, trace_protocol(session));
+    writer_put(&w, TEXT(" id "));
+    writer_string(&w, id);
+    writer_put(&w, TEXT("-"));
+    writer_number(&w, session->transactions);
+    writer_put(&w, TEXT(";\r\n\t"));
+    put_date(&w, time(NULL));
+    writer_put(&w, TEXT("\r\n"));
+    return writer_len(&w, out);
 }
 
 uint32_t trace_part(char first, uint32_t len, char *out)

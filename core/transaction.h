@@ -71,4 +71,12 @@ struct transaction {
                                          hardly ever touched */
 };
 
+/* The address of the last lease, for the record. */
+static inline void transaction_note_upstream(struct transaction *transaction, const char *address)
+{
+    size_t len = strnlen(address, sizeof(transaction->upstream) - 1);
+    memcpy(transaction->upstream, address, len);
+    transaction->upstream[len] = '\0';
+}
+
 #endif
