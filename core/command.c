@@ -67,24 +67,27 @@ static const struct {
 
 static uint32_t ehlo_format(const struct session *session, char *out, uint32_t size)
 {
-    int len = snprintf(out, size, "250-%s\r\n", session->worker->config->hostname);
+    struct writer w = {.at = out, .end = out + size};
+    writer_put(&w, TEXT("250-"));
+    writer_string(&w, session->worker->config->hostname);
     for (uint32_t i = 0; i < sizeof(ehlo_rows) / sizeof(ehlo_rows[0]); i++) {
         if (session->offered & ehlo_rows[i].extension) {
-            len += snprintf(out + len, size - (uint32_t)len, "250-%s\r\n", ehlo_rows[i].keyword);
+            writer_put(&w, TEXT("\r\n250-"));
+            writer_string(&w, ehlo_rows[i].keyword);
         }
     }
+    if (session->offered & EXT_SIZE) {
+        writer_put(&w, TEXT("\r\n250-SIZE"));
+    }
     if ((session->offered & EXT_SIZE) && session->size_max > 0) {
-        len += snprintf(out + len, size - (uint32_t)len, "250-SIZE %llu\r\n",
-                        (unsigned long long)session->size_max);
-    } else if (session->offered & EXT_SIZE) {
-        len += snprintf(out + len, size - (uint32_t)len, "250-SIZE\r\n");
+        writer_put(&w, TEXT(" "));
+        writer_number(&w, session->size_max);
     }
     if (session_may_secure(session)) {
-        len += snprintf(out + len, size - (uint32_t)len, "250-STARTTLS\r\n");
+        writer_put(&w, TEXT("\r\n250-STARTTLS"));
     }
-    len += snprintf(out + len, size - (uint32_t)len, "250 PIPELINING\r\n");
-    assert((uint32_t)len < size);
-    return (uint32_t)len;
+    writer_put(&w, TEXT("\r\n250 PIPELINING\r\n"));
+    return writer_len(&w, out);
 }
 
 static enum step proceed_ehlo(struct session *session, const struct command *command)
