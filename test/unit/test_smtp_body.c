@@ -411,12 +411,42 @@ static void test_random_streams(void **state)
     }
 }
 
+/* Every string of five of these at every place around the ends of the blocks that are skipped whole,
+ * between letters, in the body, in one piece. */
+static void test_blocks_are_skipped_only_when_clean(void **state)
+{
+    (void)state;
+    static const char alphabet[] = {'\r', '\n', '.', '\0', 'x'};
+    enum { BODY_AT = 2, STRING_LEN = 5, STRINGS = 5 * 5 * 5 * 5 * 5, LEN = 200 };
+    static struct passage passage;
+    char stream[BODY_AT + LEN];
+    for (unsigned at = 0; at < 140; at += at % 64 == 4 ? 54 : 1) {
+        for (unsigned string = 0; string < STRINGS; string++) {
+            memset(stream, 'x', sizeof(stream));
+            memcpy(stream, "\r\n", BODY_AT); /* no header: the body begins */
+            for (unsigned i = 0, digits = string; i < STRING_LEN; i++, digits /= 5) {
+                stream[BODY_AT + at + i] = alphabet[digits % 5];
+            }
+            struct body_reference expected = body_reference(stream, sizeof(stream));
+            for (size_t i = 0; i < 2; i++) {
+                passage_begin(&passage, &scanners[i]);
+                passage_feed(&passage, stream, sizeof(stream));
+                passage_check(&passage, stream, sizeof(stream), &expected);
+            }
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_string),    cmocka_unit_test(test_every_string_with_a_letter),
-        cmocka_unit_test(test_named_sequences), cmocka_unit_test(test_steps_of_the_picture),
-        cmocka_unit_test(test_header),          cmocka_unit_test(test_search_finds_every_place),
+        cmocka_unit_test(test_blocks_are_skipped_only_when_clean),
+        cmocka_unit_test(test_every_string),
+        cmocka_unit_test(test_every_string_with_a_letter),
+        cmocka_unit_test(test_named_sequences),
+        cmocka_unit_test(test_steps_of_the_picture),
+        cmocka_unit_test(test_header),
+        cmocka_unit_test(test_search_finds_every_place),
         cmocka_unit_test(test_random_streams),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
